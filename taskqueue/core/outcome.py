@@ -1,0 +1,362 @@
+"""The table of outcome classes, and how an answer or a failure is read into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum, StrEnum
+
+ABORT_STATUS = 489  # "do not retry", as QStash spells it
+
+
+class Partial(IntEnum):
+    """How likely it is that the target did some of the work; ordered, so that the worst is ``max``."""
+
+    NO = 0
+    POSSIBLE = 1
+    LIKELY = 2
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Phase(IntEnum):
+    """How far an attempt got; ordered. Work cannot have begun before SENDING."""
+
+    NONE = 0
+    DNS = 1
+    CONNECT = 2
+    TLS = 3
+    SENDING = 4
+    SENT = 5
+    HEADERS = 6
+    BODY = 7
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Charge(Enum):
+    """Whether an outcome uses up one of the task's retries."""
+
+    YES = "yes"
+    FREE = "free"
+    FREE_WITH_RETRY_AFTER = "free when it carries Retry-After"
+    LOST = "counts as lost"
+
+
+class Wait(Enum):
+    """Which backoff applies when the task names none of its own."""
+
+    NORMAL = "2 s doubling to 15 min"
+    SLOW = "30 s doubling to 1 h"
+    NOW = "now"
+
+
+class Compensation(StrEnum):
+    """Whether somebody should look at, or undo, what the attempt may have done."""
+
+    NO = "no"
+    DEPENDS = "depends"
+    CHECK = "check"
+    YES = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeClass:
+    """One row of the table: what follows from an attempt that ended this way."""
+
+    name: str
+    meaning: str
+    retryable: bool = True
+    max_retries: int | None = None  # retries after outcomes of this class, inside the task's own budget
+    charge: Charge = Charge.YES
+    partial: Partial = Partial.NO
+    compensation: Compensation = Compensation.NO
+    wait: Wait = Wait.NORMAL
+    honours_retry_after: bool = False
+    opens_breaker: bool = False
+    risky: bool = False
+
+
+def _table(*rows: OutcomeClass) -> Mapping[str, OutcomeClass]:
+    return {row.name: row for row in rows}
+
+
+_O = OutcomeClass
+CLASSES: Mapping[str, OutcomeClass] = _table(
+    _O("success", "2xx without a function error", retryable=False),
+    # Never reached the target's code.
+    _O("dns_not_found", "the name does not exist", max_retries=3, wait=Wait.SLOW),
+    _O("dns_failure", "the resolver timed out or failed", opens_breaker=True),
+    _O("target_forbidden", "address, port or spelling refused by the guard", retryable=False),
+    _O("connect_refused", "the target refused the connection", opens_breaker=True),
+    _O("connect_unreachable", "no route to the target", opens_breaker=True),
+    _O("connect_timeout", "the deadline passed before the connection stood", opens_breaker=True),
+    _O("tls_certificate", "certificate invalid, expired or for another name", retryable=False),
+    _O("tls_handshake", "the TLS handshake failed", max_retries=3, wait=Wait.SLOW),
+    _O("tls_timeout", "the deadline passed during the TLS handshake", opens_breaker=True),
+    _O("local_resource", "our own files, ports or memory ran out", charge=Charge.FREE),
+    _O("released", "the worker drained before sending", charge=Charge.FREE, wait=Wait.NOW),
+    # Cut off: the ambiguous ones.
+    _O("send_aborted", "reset while sending", partial=Partial.POSSIBLE, opens_breaker=True),
+    _O(
+        "no_response",
+        "reset or closed after the whole request was sent",
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+        opens_breaker=True,
+    ),
+    _O(
+        "timeout",
+        "the deadline passed after the request was sent",
+        partial=Partial.LIKELY,
+        compensation=Compensation.YES,
+        opens_breaker=True,
+        risky=True,
+    ),
+    _O(
+        "truncated_response",
+        "2xx, then the body was cut",
+        partial=Partial.LIKELY,
+        compensation=Compensation.CHECK,
+    ),
+    _O(
+        "protocol_error",
+        "malformed HTTP, 1xx only, or a status outside 200-599",
+        max_retries=3,
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+    ),
+    _O("redirect", "any 3xx: redirects are not followed", retryable=False, partial=Partial.POSSIBLE),
+    _O(
+        "worker_lost",
+        "the lease lapsed: the worker died or stalled",
+        charge=Charge.LOST,
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+        wait=Wait.NOW,
+    ),
+    _O(
+        "interrupted",
+        "sent, then cut by a drain past its grace",
+        charge=Charge.LOST,
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+        wait=Wait.NOW,
+    ),
+    _O("cancelled", "the task was cancelled while running", retryable=False, partial=Partial.POSSIBLE),
+    # The target answered.
+    _O("bad_request", "the request is at fault: fix the caller", retryable=False),
+    _O("unauthorized", "401, 402, 403 or 407", retryable=False),
+    _O("not_found", "404", retryable=False),
+    _O("gone", "410: a webhook stops", retryable=False),
+    _O("too_large", "413", retryable=False),
+    _O("request_timeout", "408", partial=Partial.POSSIBLE, compensation=Compensation.DEPENDS),
+    _O(
+        "conflict",
+        "409, 423 or 424: likely an earlier copy",
+        max_retries=3,
+        partial=Partial.LIKELY,
+        wait=Wait.SLOW,
+        honours_retry_after=True,
+    ),
+    _O("too_early", "425"),
+    _O("throttled", "429", charge=Charge.FREE, honours_retry_after=True),
+    _O("aborted", "the target said: do not retry", retryable=False),
+    _O(
+        "server_error",
+        "500, 507, 508 or another 5xx",
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+        opens_breaker=True,
+    ),
+    _O(
+        "bad_gateway",
+        "502, 520-527 or 530",
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+        honours_retry_after=True,
+        opens_breaker=True,
+    ),
+    _O(
+        "unavailable",
+        "503 or 529",
+        charge=Charge.FREE_WITH_RETRY_AFTER,
+        honours_retry_after=True,
+        opens_breaker=True,
+    ),
+    _O(
+        "gateway_timeout",
+        "504, 598 or 599: the work may still be running",
+        partial=Partial.LIKELY,
+        compensation=Compensation.YES,
+        wait=Wait.SLOW,
+        opens_breaker=True,
+        risky=True,
+    ),
+    # The function behind the answer failed: Lambda answers 200 and says so in a header.
+    _O(
+        "function_handled_error",
+        "X-Amz-Function-Error: Handled",
+        retryable=False,
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+    ),
+    _O(
+        "function_error",
+        "X-Amz-Function-Error: an exception left the handler",
+        max_retries=3,
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+    ),
+)
+
+_BY_STATUS: Mapping[int, str] = {
+    **dict.fromkeys((401, 402, 403, 407), "unauthorized"),
+    404: "not_found",
+    408: "request_timeout",
+    **dict.fromkeys((409, 423, 424), "conflict"),
+    410: "gone",
+    413: "too_large",
+    425: "too_early",
+    429: "throttled",
+    ABORT_STATUS: "aborted",
+    501: "bad_request",
+    **dict.fromkeys((502, *range(520, 528), 530), "bad_gateway"),
+    **dict.fromkeys((503, 529), "unavailable"),
+    **dict.fromkeys((504, 598, 599), "gateway_timeout"),
+}
+
+
+def class_of_status(status: int) -> OutcomeClass:
+    """The class of a whole answer by its status alone."""
+    if name := _BY_STATUS.get(status):
+        return CLASSES[name]
+    if 200 <= status <= 299:
+        return CLASSES["success"]
+    if 300 <= status <= 399:
+        return CLASSES["redirect"]
+    if 400 <= status <= 499:
+        return CLASSES["bad_request"]
+    if 500 <= status <= 599:
+        return CLASSES["server_error"]
+    return CLASSES["protocol_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent in each phase of one attempt; ``None`` for a phase it never entered or skipped (kept-alive)."""
+
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    send: float | None = None
+    wait: float | None = None
+    read: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is kept of an answer. Header names are lower case; values and body are as the peer sent them."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""  # the first 16 KiB at most
+    truncated: bool = False  # the peer sent more than is kept
+
+    def header(self, name: str) -> str | None:
+        """First value of ``name`` (lower case), or ``None``."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended: its class and every fact worth a place on record."""
+
+    cls: OutcomeClass
+    phase: Phase = Phase.NONE
+    response: Response | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    timings: Timings = field(default_factory=Timings)
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    forced_retry: bool = False  # the target said ``Taskqueue-Control: retry``
+
+    @property
+    def partial(self) -> Partial:
+        """The class's partial-work mark, lowered by the phase: nothing before sending, at most possible during it."""
+        if self.response is not None or self.cls.charge is Charge.LOST or self.cls.name == "cancelled":
+            return self.cls.partial
+        if self.phase < Phase.SENDING:
+            return Partial.NO
+        if self.phase == Phase.SENDING:
+            return min(self.cls.partial, Partial.POSSIBLE)
+        return self.cls.partial
+
+    @property
+    def retry_after(self) -> str | None:
+        """The raw Retry-After of the answer where its class honours one, else ``None``."""
+        if self.response is None or not self.cls.honours_retry_after:
+            return None
+        return self.response.header("retry-after")
+
+
+def read_answer(
+    response: Response,
+    *,
+    complete: bool,
+    timings: Timings,
+    bytes_sent: int,
+    bytes_received: int,
+) -> Outcome:
+    """The outcome of an answer. ``complete`` is False when the peer cut a body short, not when our cap did."""
+    cls = class_of_status(response.status)
+    error_type: str | None = None
+    message: str | None = None
+    forced_retry = False
+    function_error = response.header("x-amz-function-error")
+    control = (response.header("taskqueue-control") or "").strip().lower()
+    if cls.name == "success":
+        if function_error is not None:
+            # Lambda answers 200 for a function that crashed; the header is the only truth.
+            handled = function_error.strip().lower() == "handled"
+            cls = CLASSES["function_handled_error" if handled else "function_error"]
+            error_type = "X-Amz-Function-Error"
+            message = f"the target answered {response.status}, but its function failed ({function_error[:100]})"
+        elif not complete:
+            cls = CLASSES["truncated_response"]
+            message = "the target began to answer, then closed the connection before the body was whole"
+    if cls.name != "success":
+        if control == "abort" or (response.header("upstash-nonretryable-error") or "").strip().lower() == "true":
+            cls = replace(CLASSES["aborted"], partial=cls.partial, compensation=cls.compensation)
+        elif control == "retry":
+            forced_retry = not cls.retryable
+        error_type = error_type or "HTTPStatus"
+        message = message or f"the target answered {response.status}"
+    return Outcome(
+        cls=cls,
+        phase=Phase.BODY,
+        response=response,
+        error_type=error_type,
+        error_message=message,
+        timings=timings,
+        bytes_sent=bytes_sent,
+        bytes_received=bytes_received,
+        forced_retry=forced_retry,
+    )
+
+
+def failed(name: str, error_type: str, message: str, *, phase: Phase = Phase.NONE) -> Outcome:
+    """The outcome of an attempt that got no answer, by class name."""
+    return Outcome(cls=CLASSES[name], phase=phase, error_type=error_type, error_message=message)
+
+
+def lapsed() -> Outcome:
+    """The outcome of an attempt whose lease lapsed. Nobody knows how far it got."""
+    return failed(
+        "worker_lost", "LeaseLapsed", "the worker stopped extending its lease: it died, stalled or lost the database"
+    )

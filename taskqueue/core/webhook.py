@@ -1,0 +1,102 @@
+"""Telling the caller: the completion event as a task of its own, and the Standard Webhooks signature."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.resource import rfc3339, task_resource
+from taskqueue.core.retry import WEBHOOK_RETRIES
+from taskqueue.core.target import parse_target
+from taskqueue.core.task import WEBHOOK_QUEUE, Cause, Kind, NewTask, Task, TaskSpec, WebhookEvent
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
+WEBHOOK_TIMEOUT = timedelta(seconds=15)
+
+
+def notices(settlement: Settlement, *, now: datetime) -> list[NewTask]:
+    """The webhook tasks a settlement asks for; they belong in the transaction that writes it."""
+    return [_notice(settlement, event, now=now) for event in settlement.events]
+
+
+def settled(settlement: Settlement, *, now: datetime) -> Task:
+    """The task as it stands once ``settlement`` is written at ``now``."""
+    return replace(
+        settlement.task,
+        state=settlement.state,
+        progress=settlement.progress,
+        lease=None,
+        not_before=now + settlement.wait if settlement.wait is not None else None,
+        ending=settlement.ending,
+        last_attempt=settlement.attempt or settlement.task.last_attempt,
+    )
+
+
+def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
+    """The ``webhook-signature`` header: one ``v1`` signature per secret, so that two are valid while rotating."""
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return " ".join(
+        "v1," + base64.b64encode(hmac.new(secret_key(secret), signed, hashlib.sha256).digest()).decode()
+        for secret in secrets
+    )
+
+
+def secret_key(secret: str) -> bytes:
+    """The key inside ``whsec_<base64>``; ValueError when it is not one of 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if not secret.startswith(SECRET_PREFIX) or not 24 <= len(key) <= 64:
+        raise ValueError("a signing secret is whsec_ followed by 24 to 64 bytes in base64")
+    return key
+
+
+def _notice(settlement: Settlement, event: WebhookEvent, *, now: datetime) -> NewTask:
+    spec = settlement.task.spec
+    assert spec.webhook_url is not None, "decide asks for no event without a URL to tell"
+    target = parse_target(spec.webhook_url, pointer="/webhookUrl")
+    return NewTask(
+        spec=TaskSpec(
+            project=spec.project,
+            kind=Kind.WEBHOOK,
+            queue=WEBHOOK_QUEUE,
+            target_url=target.url,
+            origin=target.origin,
+            target_host=target.host,
+            body=_event_body(settlement, event, now=now),
+            content_type="application/json",
+            retries=WEBHOOK_RETRIES,
+            timeout=WEBHOOK_TIMEOUT,
+            traceparent=spec.traceparent,
+            cause=_cause(settlement, event),
+        )
+    )
+
+
+def _cause(settlement: Settlement, event: WebhookEvent) -> Cause:
+    """An ending is told under its own ``seq``, a failed attempt under that of its start: the last one tells both."""
+    of_attempt = event is WebhookEvent.ATTEMPT_FAILED
+    seq = settlement.task.progress.seq if of_attempt else settlement.progress.seq
+    return Cause(settlement.task.id, settlement.progress.generation, seq)
+
+
+def _event_body(settlement: Settlement, event: WebhookEvent, *, now: datetime) -> bytes:
+    resource = task_resource(settled(settlement, now=now), now=now)
+    del resource["headers"]
+    data = json.dumps(resource, separators=(",", ":"))
+    metadata = settlement.task.spec.metadata or b"null"
+    # Spliced in as it was sent: parsing and printing it again could change a number.
+    return b'{"type":"task.%s","timestamp":"%s","data":%s,"metadata":%s}}' % (
+        event.value.encode(),
+        rfc3339(now).encode(),
+        data[:-1].encode(),
+        metadata,
+    )

@@ -1,0 +1,127 @@
+"""A database that can be trusted with acknowledged tasks: opened, checked, and entered one transaction at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, make_url
+from sqlalchemy import exc as sqlalchemy_exc
+
+from taskqueue.core.errors import InvalidSettings, StoreUnavailable, UnsafeDatabase, WrongRevision
+from taskqueue.store import migrations
+from taskqueue.store.dialect import Dialect, Hint, Listener
+from taskqueue.store.postgres import Postgres
+from taskqueue.store.sqlite import Sqlite
+
+DEFAULT_WAIT = timedelta(seconds=1.5)  # leaves a request half a second to answer 503 within 2 s
+_HINTS = "taskqueue_hints"
+
+
+def _no_offset() -> timedelta:
+    return timedelta(0)
+
+
+class Database:
+    """One database, shared by all threads of a process. Every call may raise ``StoreUnavailable``."""
+
+    def __init__(self, dialect: Dialect, url_shown: str, clock_offset: Callable[[], timedelta]) -> None:
+        self.dialect, self.url_shown = dialect, url_shown
+        self.clock_offset = clock_offset
+        self._writer, self._reader = dialect.engines()
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        wait: timedelta = DEFAULT_WAIT,
+        pool_size: int = 5,
+        clock_offset: Callable[[], timedelta] = _no_offset,
+    ) -> Database:
+        """A database by URL; nothing is connected yet. ``clock_offset`` moves its clock, for tests alone."""
+        try:
+            parsed = make_url(url)
+        except sqlalchemy_exc.ArgumentError:
+            raise InvalidSettings(
+                "TASKQUEUE_DATABASE_URL is not a URL; write sqlite:///path or postgresql://…"
+            ) from None
+        name = parsed.get_backend_name()
+        if name == "sqlite":
+            return cls(Sqlite(parsed, wait=wait), str(parsed), clock_offset)
+        if name in ("postgresql", "postgres"):
+            dialect = Postgres(parsed, wait=wait, pool_size=pool_size)
+            return cls(dialect, parsed.render_as_string(hide_password=True), clock_offset)
+        raise InvalidSettings(f"TASKQUEUE_DATABASE_URL names {name}; only sqlite and postgresql can be used")
+
+    @property
+    def dialect_name(self) -> str:
+        return self.dialect.name
+
+    def check(self, *, allow_unsafe: bool = False) -> list[str]:
+        """Refuse a database that would break a promise; return what was let through because of ``allow_unsafe``."""
+        with self.read() as conn:
+            risks = self.dialect.check(conn)
+            current, head = migrations.current(conn), migrations.head()
+        if risks and not allow_unsafe:
+            raise UnsafeDatabase(" ".join(risks))
+        if current is None:
+            raise WrongRevision("the database has no taskqueue tables yet; run: taskqueue migrate")
+        if current != head:
+            raise WrongRevision(
+                f"the database is at revision {current}, this version needs {head}; run: taskqueue migrate"
+                " (or start the version that wrote it, if it is the newer one)"
+            )
+        return risks
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One write transaction, committed at the end. It waits for its turn, but not for long."""
+        hints: set[Hint] = set()
+        committing = False
+        try:
+            with self._writer.connect() as conn:
+                conn.info[_HINTS] = hints
+                with conn.begin():
+                    yield conn
+                    self.dialect.send_hints(conn, hints)
+                    committing = True
+        except (sqlalchemy_exc.DBAPIError, sqlalchemy_exc.TimeoutError) as error:
+            raise self._translated(error, rolled_back=not committing) from error
+        if hints:
+            self.dialect.sent_hints(hints)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A short look at one snapshot."""
+        try:
+            with self._reader.connect() as conn, conn.begin():
+                yield conn
+        except (sqlalchemy_exc.DBAPIError, sqlalchemy_exc.TimeoutError) as error:
+            raise self._translated(error, rolled_back=True) from error
+
+    def now(self, conn: Connection) -> datetime:
+        """The database's clock. Every time that is stored or compared comes from it."""
+        return self.dialect.now(conn) + self.clock_offset()
+
+    def hint(self, conn: Connection, hint: Hint) -> None:
+        """Tell other processes, once this transaction is committed."""
+        conn.info[_HINTS].add(hint)
+
+    def listener(self, *hints: Hint) -> Listener:
+        """Hear the hints of other processes; close it when done."""
+        return self.dialect.listener(frozenset(hints))
+
+    def close(self) -> None:
+        self._writer.dispose()
+        self._reader.dispose()
+
+    def _translated(self, error: Exception, *, rolled_back: bool) -> Exception:
+        """What the caller should see: an expected outage as ``StoreUnavailable``, a fault of ours as it is."""
+        if isinstance(error, sqlalchemy_exc.TimeoutError) or self.dialect.transient(error):
+            return StoreUnavailable(
+                "the database did not commit in time; the request may or may not have taken effect",
+                rolled_back=rolled_back,
+            )
+        return error

@@ -1,0 +1,209 @@
+"""Dead letters: what died, why, and its way back to life."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
+from sqlalchemy import insert as insert_row
+
+from taskqueue.core import lifecycle
+from taskqueue.core.errors import Conflict
+from taskqueue.core.outcome import Partial
+from taskqueue.core.target import Target
+from taskqueue.core.task import DeadLetterId, DeadReason, Task, TaskId, TaskState
+from taskqueue.store import lanes, loading, rows
+from taskqueue.store.database import Database
+from taskqueue.store.dialect import Hint
+from taskqueue.store.schema import dead_letters, ready, revisions
+from taskqueue.store.search import Page, labelled, read_cursor, write_cursor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A death on record, with the task as it was when it died."""
+
+    id: DeadLetterId
+    project: str
+    task: Task
+    generation: int
+    reason: DeadReason
+    cls: str | None
+    worst_partial: Partial
+    fingerprint: str
+    died_at: datetime
+    redriven_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFilter:
+    """What a dead letter must be to be listed or redriven; ``None`` asks nothing."""
+
+    queue: str | None = None
+    cls: str | None = None
+    reason: str | None = None
+    fingerprint: str | None = None
+    target_host: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    label: str | None = None
+    include_redriven: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edits:
+    """What an edited redrive changes from now on; ``None`` leaves it as it was."""
+
+    target: Target | None = None
+    body: bytes | None = None
+    content_type: str | None = None  # comes with a body
+    headers: tuple[tuple[str, str], ...] | None = None
+    timeout: timedelta | None = None
+    retries: int | None = None
+
+
+def search(
+    conn: Connection, project: str, wanted: DeadLetterFilter, *, cursor: str | None, limit: int
+) -> Page[DeadLetter]:
+    """Dead letters of ``project`` that fit, newest first."""
+    statement = select(dead_letters).where(*conditions(project, wanted))
+    if cursor is not None:
+        statement = statement.where(dead_letters.c.id < read_cursor(cursor, project))
+    found = conn.execute(statement.order_by(dead_letters.c.id.desc()).limit(limit + 1)).all()
+    next_cursor = write_cursor(project, [row.id for row in found], limit)
+    return Page(_read(conn, project, found[:limit]), next_cursor)
+
+
+def get(conn: Connection, project: str, dead_letter_id: DeadLetterId) -> DeadLetter | None:
+    """The dead letter, redriven or not; ``None`` if this project has none of that id."""
+    row = conn.execute(_ONE, {"of_project": project, "of_id": dead_letter_id}).one_or_none()
+    return None if row is None else _read(conn, project, [row])[0]
+
+
+def count(conn: Connection, project: str, wanted: DeadLetterFilter) -> int:
+    """How many fit."""
+    return conn.execute(select(func.count()).select_from(dead_letters).where(*conditions(project, wanted))).scalar_one()
+
+
+def redrive(
+    conn: Connection, database: Database, project: str, dead_letter_id: DeadLetterId, edits: Edits | None = None
+) -> Task | None:
+    """Give a dead task a new generation, edited or as it was. ``None`` if unknown; ``Conflict`` if redriven before."""
+    now = database.now(conn)
+    letter = get(conn, project, dead_letter_id)
+    if letter is None:
+        return None
+    # Marked first: of two redrives at once, the second waits here, then finds it done.
+    if not conn.execute(_MARK, {"of_project": project, "of_id": dead_letter_id, "now": now}).rowcount:
+        raise Conflict("this dead letter was redriven before; its task has moved on")
+    task = _revived(letter.task, now=now)
+    if edits is not None:
+        task = _edited(conn, task, edits)
+    placed = lanes.place(conn, database.dialect, [task])[0]
+    conn.execute(insert_row(ready), rows.ready_columns(placed.task, lane_position=placed.position))
+    database.hint(conn, Hint.READY)
+    return placed.task
+
+
+def remove(conn: Connection, project: str, dead_letter_id: DeadLetterId) -> bool:
+    """Forget a dead letter; its task stays on record. False if unknown."""
+    return conn.execute(_DELETE, {"of_project": project, "of_id": dead_letter_id}).rowcount > 0
+
+
+def conditions(project: str, wanted: DeadLetterFilter) -> list[ColumnElement[bool]]:
+    """``wanted`` as conditions on ``dead_letters``."""
+    columns = dead_letters.c
+    found: list[ColumnElement[bool]] = [columns.project == project]
+    equal = {
+        "queue": wanted.queue,
+        "class": wanted.cls,
+        "reason": wanted.reason,
+        "fingerprint": wanted.fingerprint,
+        "target_host": wanted.target_host,
+    }
+    found += [columns[name] == value for name, value in equal.items() if value is not None]
+    if wanted.after is not None:
+        found.append(columns.died_at > wanted.after)
+    if wanted.before is not None:
+        found.append(columns.died_at < wanted.before)
+    if wanted.label is not None:
+        found.append(labelled(columns.task_id, columns.project, wanted.label))
+    if not wanted.include_redriven:
+        found.append(columns.redriven_at.is_(None))
+    return found
+
+
+def _read(conn: Connection, project: str, found: Sequence[Any]) -> list[DeadLetter]:
+    # A task may have died more than once, and a page may hold two of its deaths: load generation by generation.
+    by_generation: dict[int, dict[TaskId, Task]] = {}
+    for generation in {row.generation for row in found}:
+        ids = {TaskId(row.task_id): generation for row in found if row.generation == generation}
+        by_generation[generation] = loading.at_generations(conn, project, ids)
+    return [
+        DeadLetter(
+            id=DeadLetterId(row.id),
+            project=row.project,
+            task=by_generation[row.generation][TaskId(row.task_id)],
+            generation=row.generation,
+            reason=DeadReason(row.reason),
+            cls=row._mapping["class"],
+            worst_partial=Partial(row.partial),
+            fingerprint=row.fingerprint,
+            died_at=row.died_at,
+            redriven_at=row.redriven_at,
+        )
+        for row in found
+    ]
+
+
+def _revived(task: Task, *, now: datetime) -> Task:
+    """The task at the start of its next generation. It gets as long to live as it had at first."""
+    lifecycle.require(task.state, TaskState.QUEUED)
+    life = task.expires_at - max(task.created_at, task.run_at)
+    return replace(
+        task,
+        state=TaskState.QUEUED,
+        progress=lifecycle.redriven(task.progress),
+        not_before=now,
+        expires_at=max(task.expires_at, now + life),
+        ending=None,
+        last_attempt=None,
+    )
+
+
+def _edited(conn: Connection, task: Task, edits: Edits) -> Task:
+    spec = task.spec
+    if edits.target is not None:
+        spec = replace(spec, target_url=edits.target.url, origin=edits.target.origin, target_host=edits.target.host)
+    if edits.body is not None:
+        spec = replace(spec, body=edits.body, content_type=edits.content_type)
+    spec = replace(
+        spec,
+        headers=spec.headers if edits.headers is None else edits.headers,
+        timeout=edits.timeout or spec.timeout,
+        retries=spec.retries if edits.retries is None else edits.retries,
+    )
+    revision = {
+        "project": spec.project,
+        "task_id": task.id,
+        "generation": task.progress.generation,
+        "target_url": spec.target_url,
+        "origin": spec.origin,
+        "target_host": spec.target_host,
+        "headers": rows.pairs_blob(spec.headers),
+        "body": spec.body,
+        "content_type": spec.content_type,
+        "retries": spec.retries,
+        "timeout": spec.timeout.total_seconds(),
+    }
+    conn.execute(insert_row(revisions), revision)
+    return replace(task, spec=spec, revision=task.progress.generation)
+
+
+_MINE = (dead_letters.c.project == bindparam("of_project"), dead_letters.c.id == bindparam("of_id"))
+_ONE = select(dead_letters).where(*_MINE)
+_MARK = update(dead_letters).where(*_MINE, dead_letters.c.redriven_at.is_(None)).values(redriven_at=bindparam("now"))
+_DELETE = delete(dead_letters).where(*_MINE)

@@ -1,0 +1,102 @@
+"""What the two databases do differently, as one list. ``postgres.py`` and ``sqlite.py`` each answer all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Table
+
+from taskqueue.core.task import Lease
+
+
+class Hint(StrEnum):
+    """What another process may want to look at. A hint may get lost: polling alone must suffice."""
+
+    READY = "ready"  # something may be claimed
+    ENDED = "ended"  # something ended
+
+
+class Listener(Protocol):
+    """Hears hints from other processes, and from this one."""
+
+    def wait(self, timeout: float) -> bool:
+        """Block for at most ``timeout`` seconds; True when a hint came. Never raises because the database is away."""
+
+    def close(self) -> None:
+        """Wake the waiting thread for the last time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What must still hold in ``ready`` for a settlement to be written; a ``None`` token means: still unleased."""
+
+    project: str
+    task_id: UUID
+    token: UUID | None
+    seq: int
+    lapsed: bool  # only if the lease has run out by now: its owner may have extended it meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The tasks of one ordering key, which run one at a time."""
+
+    project: str
+    queue: str
+    key: str
+
+
+class Dialect(Protocol):
+    """Every difference between SQLite and PostgreSQL that the store has to know."""
+
+    name: str
+
+    def engines(self) -> tuple[Engine, Engine]:
+        """One for write transactions and one for reads, which see one snapshot."""
+
+    def check(self, conn: Connection) -> list[str]:
+        """What about this database could lose an acknowledged task, each as a sentence that says what to change."""
+
+    def now(self, conn: Connection) -> datetime:
+        """The database's clock."""
+
+    def transient(self, error: BaseException) -> bool:
+        """True when the same statement may succeed later: the fault is not in what was asked."""
+
+    def insert(self, conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert many rows that name the same columns, in one statement."""
+
+    def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
+        """Insert those idempotency keys that are free or expired; return them as (project, key)."""
+
+    def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
+        """Hold each lane until the transaction ends, so that positions follow commit order."""
+
+    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> Sequence[Any]:
+        """Lease up to ``limit`` due tasks, never more; the rows are those of ``ready`` joined to ``tasks``."""
+
+    def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
+        """Move ``lease_until`` of the leases that still hold; return their task ids."""
+
+    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
+        """Lock, in id order, the rows of ``ready`` whose guard holds; return their task ids."""
+
+    def reschedule(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Give up the lease and set the counters of rows that ``match`` locked."""
+
+    def delete_ready(self, conn: Connection, project_ids: Sequence[tuple[str, UUID]]) -> None:
+        """Delete rows that ``match`` locked."""
+
+    def send_hints(self, conn: Connection, hints: Iterable[Hint]) -> None:
+        """Called just before the commit; PostgreSQL carries hints in the transaction."""
+
+    def sent_hints(self, hints: Iterable[Hint]) -> None:
+        """Called just after the commit; SQLite tells its listeners then."""
+
+    def listener(self, hints: frozenset[Hint]) -> Listener:
+        """A new listener for ``hints``."""

@@ -1,0 +1,115 @@
+"""Group commit: many callers' inserts in one transaction; each caller waits for its own commit."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from taskqueue.core.errors import StoreUnavailable, TaskQueueError
+from taskqueue.store.database import Database
+from taskqueue.store.submissions import Receipt, Submission, submit
+
+MAX_TASKS = 2000  # per transaction, so that nobody waits for a giant
+DEFAULT_WAIT = timedelta(seconds=1.8)  # the caller owes an answer within 2 s
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    submission: Submission
+    give_up_at: float
+    done: threading.Event = field(default_factory=threading.Event)
+    answer: Receipt | BaseException | None = None
+    left: bool = False  # the caller has answered 503 already
+
+    def give(self, answer: Receipt | BaseException) -> None:
+        self.answer = answer
+        self.done.set()
+
+
+class GroupCommit:
+    """A thread that commits what callers hand it. While one group is being committed, the next one gathers."""
+
+    def __init__(self, database: Database, *, wait: timedelta = DEFAULT_WAIT) -> None:
+        self._database, self._wait = database, wait.total_seconds()
+        self._inbox: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, submission: Submission) -> Receipt:
+        """Block until this submission is committed. Raises ``KeyReused``, or ``StoreUnavailable``."""
+        if self._closing.is_set():
+            raise StoreUnavailable("the service is shutting down; send the request again", rolled_back=True)
+        waiting = _Waiting(submission, give_up_at=time.monotonic() + self._wait)
+        self._inbox.put(waiting)
+        if not waiting.done.wait(self._wait):
+            waiting.left = True
+            raise StoreUnavailable("the database did not commit in time; the task may or may not have been accepted")
+        if isinstance(waiting.answer, Receipt):
+            return waiting.answer
+        assert waiting.answer is not None, "the committer answers before it says done"
+        raise waiting.answer
+
+    def close(self) -> None:
+        """Commit what has been handed in, then stop. Later submits are refused."""
+        self._closing.set()
+        self._inbox.put(None)
+        self._thread.join(self._wait * 2)
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            group, open_ = self._gather()
+            # A caller that has left was told 503; committing its rows now would only surprise it.
+            group = [waiting for waiting in group if not waiting.left]
+            if group:
+                self._commit(group)
+
+    def _gather(self) -> tuple[list[_Waiting], bool]:
+        """Everything that waits by now, at least one; False once the inbox is closed."""
+        group: list[_Waiting] = []
+        first = self._inbox.get()
+        size = 0
+        while first is not None:
+            group.append(first)
+            size += len(first.submission.tasks)
+            if size >= MAX_TASKS:
+                return group, True
+            try:
+                first = self._inbox.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        try:
+            answers = self._insert(group)
+        except StoreUnavailable as error:
+            for waiting in group:
+                waiting.give(error)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].give(error)
+                return
+            # One row the database cannot take must not fail its neighbours.
+            for waiting in group:
+                self._commit([waiting])
+        else:
+            for waiting, answer in zip(group, answers, strict=True):
+                waiting.give(answer)
+
+    def _insert(self, group: list[_Waiting]) -> Sequence[Receipt | TaskQueueError]:
+        give_up_at = min(waiting.give_up_at for waiting in group)
+        while True:
+            try:
+                with self._database.begin() as conn:
+                    return submit(conn, self._database, [waiting.submission for waiting in group])
+            except StoreUnavailable as error:
+                # What certainly did not happen may be done again while its callers wait.
+                if not error.rolled_back or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.005)

@@ -1,0 +1,124 @@
+"""Leases: who may settle a task, and for how long. All that moves a task into ``running``, keeps or loses it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, delete, func, select
+
+from taskqueue.core.task import Lease, Task, TaskId, TaskState
+from taskqueue.store import lanes, loading, rows
+from taskqueue.store.database import Database
+from taskqueue.store.dialect import Hint, Lane
+from taskqueue.store.schema import WAITING, ready, tasks
+from taskqueue.store.settlements import settle
+
+__all__ = ["Claimed", "claim", "expired", "extend", "lapsed", "let_go", "settle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Tasks that now run under a lease of their own. ``next_due`` is set when fewer came than were asked for: the span
+    until a waiting task becomes due, or ``None`` if none waits."""
+
+    tasks: list[Task]
+    next_due: timedelta | None
+
+
+def claim(database: Database, *, worker: str, limit: int, lease: timedelta) -> Claimed:
+    """Lease up to ``limit`` due tasks. Counted now: an attempt that kills its worker must be on record."""
+    with database.begin() as conn:
+        found = database.dialect.claim(conn, worker=worker, limit=limit, lease=lease, offset=database.clock_offset())
+        claimed = _as_sent(conn, [rows.claimed_task(row) for row in found])
+        next_due = _next_due(conn, database) if len(claimed) < limit else None
+    return Claimed(claimed, next_due)
+
+
+def extend(conn: Connection, database: Database, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
+    """Keep each lease for another span of ``lease``; return the stale ones, whose tasks have moved on."""
+    held = database.dialect.extend(conn, leases, until=database.now(conn) + lease) if leases else set()
+    return {each for each in leases if each.task_id not in held}
+
+
+def let_go(conn: Connection, database: Database, leases: Sequence[Lease]) -> None:
+    """A cancelled attempt is off the wire: drop its tombstone and let its lane go on. No other row is touched."""
+    for lease in leases:
+        key = {"of_project": lease.project, "of_task": lease.task_id, "of_attempt": lease.attempt_id}
+        row = conn.execute(_TOMBSTONE, key).one_or_none()
+        if row is None:
+            continue
+        lane = Lane(lease.project, row.queue, row.ordering_key) if row.ordering_key is not None else None
+        database.dialect.lock_lanes(conn, [lane] if lane else [])
+        conn.execute(_DROP, key)
+        if lane and lanes.advance(conn, [lane]):
+            database.hint(conn, Hint.READY)
+
+
+def lapsed(conn: Connection, database: Database, *, limit: int) -> list[Task]:
+    """Tasks whose lease has run out, the longest dead first. A cancelled one is for ``let_go``."""
+    found = conn.execute(_LAPSED, {"now": database.now(conn), "limit": limit}).all()
+    tombstones = {row.task_id for row in found if row.cancelled}
+    lost = _as_sent(conn, [rows.claimed_task(row) for row in found])
+    return [replace(task, state=TaskState.CANCELLED) if task.id in tombstones else task for task in lost]
+
+
+def expired(conn: Connection, database: Database, *, limit: int) -> list[Task]:
+    """Waiting tasks past their expiry, each with its newest closed attempt."""
+    found = conn.execute(_EXPIRED, {"now": database.now(conn), "limit": limit}).all()
+    ids: defaultdict[str, list[TaskId]] = defaultdict(list)
+    for row in found:
+        ids[row.project].append(TaskId(row.task_id))
+    return [task for project, group in ids.items() for task in loading.load(conn, project, group).values()]
+
+
+def _as_sent(conn: Connection, running: list[Task]) -> list[Task]:
+    """The tasks with what an edited redrive changed; most claims hold none and ask nothing."""
+    edited = [task for task in running if task.revision is not None]
+    if not edited:
+        return running
+    changed: dict[TaskId, Task] = {}
+    for project in {task.spec.project for task in edited}:
+        changed |= loading.as_sent(conn, project, [task for task in edited if task.spec.project == project])
+    return [changed.get(task.id, task) for task in running]
+
+
+def _next_due(conn: Connection, database: Database) -> timedelta | None:
+    earliest = conn.execute(_NEXT_DUE).scalar()
+    return None if earliest is None else max(timedelta(0), earliest - database.now(conn))
+
+
+_NEXT_DUE = select(func.min(ready.c.not_before)).where(WAITING)
+_OF_LEASE = (
+    ready.c.project == bindparam("of_project"),
+    ready.c.task_id == bindparam("of_task"),
+    ready.c.attempt_id == bindparam("of_attempt"),
+    ready.c.cancelled.is_(True),
+)
+_TOMBSTONE = select(ready.c.queue, ready.c.ordering_key).where(*_OF_LEASE)
+_DROP = delete(ready).where(*_OF_LEASE)
+
+
+def _joined(*more: Any) -> Select[Any]:
+    hot = [column for column in ready.c if column.name not in tasks.c]
+    return (
+        select(*hot, ready.c.expires_at.label("live_until"), tasks)
+        .join_from(ready, tasks, tasks.c.id == ready.c.task_id)
+        .where(*more)
+    )
+
+
+_LAPSED = (
+    _joined(ready.c.lease_token.is_not(None), ready.c.lease_until <= bindparam("now"))
+    .order_by(ready.c.lease_until)
+    .limit(bindparam("limit"))
+)
+_EXPIRED = (
+    select(ready.c.project, ready.c.task_id)
+    .where(ready.c.lease_token.is_(None), ready.c.expires_at <= bindparam("now"))
+    .order_by(ready.c.expires_at)
+    .limit(bindparam("limit"))
+)

@@ -1,0 +1,141 @@
+"""Bulk work with progress: started by a request, carried on by the workers' chores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, NewType
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Connection, bindparam, insert, select, update
+from uuid_utils.compat import uuid7
+
+from taskqueue.core.errors import Conflict
+from taskqueue.core.task import DeadLetterId
+from taskqueue.store import dead_letters
+from taskqueue.store.database import Database
+from taskqueue.store.dead_letters import DeadLetterFilter
+from taskqueue.store.dialect import Hint
+from taskqueue.store.schema import dead_letters as dead_letters_table
+from taskqueue.store.schema import operations
+
+OperationId = NewType("OperationId", UUID)
+BATCH = 200  # per transaction, so that no lock is held for long
+_LONGEST_STEP = timedelta(seconds=1)  # a rate is not saved up while nobody works
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One piece of bulk work. ``total`` fitted at its start; ``done`` ends below it if others were faster."""
+
+    id: OperationId
+    project: str
+    verb: str
+    total: int
+    done: int
+    rate: float | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+def start_redrive(
+    conn: Connection, database: Database, project: str, wanted: DeadLetterFilter, *, rate: float | None
+) -> Operation:
+    """Redrive every dead letter that fits and died before now, at most ``rate`` per second."""
+    now = database.now(conn)
+    before = min(wanted.before or now, now)
+    wanted = replace(wanted, before=before, include_redriven=False)
+    operation = Operation(
+        id=OperationId(uuid7()),
+        project=project,
+        verb="redrive",
+        total=dead_letters.count(conn, project, wanted),
+        done=0,
+        rate=rate,
+        created_at=now,
+        finished_at=None,
+    )
+    row = {**asdict(operation), "filter": msgspec.json.encode(asdict(wanted)), "advanced_at": now}
+    conn.execute(insert(operations), row)
+    database.hint(conn, Hint.READY)
+    return operation
+
+
+def get(conn: Connection, project: str, operation_id: OperationId) -> Operation | None:
+    """The operation with its progress; ``None`` if this project has none of that id."""
+    row = conn.execute(_ONE, {"of_project": project, "of_id": operation_id}).one_or_none()
+    return None if row is None else _operation(row)
+
+
+def advance(conn: Connection, database: Database) -> int:
+    """Take the oldest open operation one step further; return how many rows it did, perhaps none."""
+    row = conn.execute(_OLDEST_OPEN).first()
+    if row is None:
+        return 0
+    now = database.now(conn)
+    allowed = _allowed(row, now)
+    # Guarded by when it was last advanced: of two workers here at once, one does this step.
+    step = {"of_project": row.project, "of_id": row.id, "seen": row.advanced_at, "now": now}
+    if allowed == 0 or not conn.execute(_TAKE, step).rowcount:
+        return 0
+    done, last = _redrive(conn, database, row, allowed)
+    finished = now if last is None else None
+    outcome = {"of_project": row.project, "of_id": row.id, "done": done, "last": last, "finished": finished}
+    conn.execute(_NOTE, outcome)
+    return done
+
+
+def _allowed(row: Any, now: datetime) -> int:
+    """How many rows the rate permits since the last step; a slow rate waits until it permits a whole one."""
+    if row.rate is None:
+        return BATCH
+    elapsed = min(now - row.advanced_at, max(_LONGEST_STEP, timedelta(seconds=1 / row.rate)))
+    return min(BATCH, int(elapsed.total_seconds() * row.rate))
+
+
+def _redrive(conn: Connection, database: Database, row: Any, allowed: int) -> tuple[int, UUID | None]:
+    """Redrive the next ``allowed`` letters; return how many, and where to go on (``None``: all seen)."""
+    wanted = msgspec.json.decode(row.filter, type=DeadLetterFilter)
+    # Oldest first, by id; the cursor passes over what another redrive took meanwhile.
+    statement = select(dead_letters_table.c.id).where(*dead_letters.conditions(row.project, wanted))
+    if row.cursor is not None:
+        statement = statement.where(dead_letters_table.c.id > row.cursor)
+    ids = conn.execute(statement.order_by(dead_letters_table.c.id).limit(allowed)).scalars().all()
+    done = 0
+    for id_ in ids:
+        try:
+            done += dead_letters.redrive(conn, database, row.project, DeadLetterId(id_)) is not None
+        except Conflict:  # somebody pressed the button for this one
+            continue
+    return done, ids[-1] if len(ids) == allowed else None
+
+
+def _operation(row: Any) -> Operation:
+    return Operation(
+        id=OperationId(row.id),
+        project=row.project,
+        verb=row.verb,
+        total=row.total,
+        done=row.done,
+        rate=row.rate,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+_MINE = (operations.c.project == bindparam("of_project"), operations.c.id == bindparam("of_id"))
+_ONE = select(operations).where(*_MINE)
+_OLDEST_OPEN = select(operations).where(operations.c.finished_at.is_(None)).order_by(operations.c.advanced_at).limit(1)
+_TAKE = (
+    update(operations).where(*_MINE, operations.c.advanced_at == bindparam("seen")).values(advanced_at=bindparam("now"))
+)
+_NOTE = (
+    update(operations)
+    .where(*_MINE)
+    .values(
+        done=operations.c.done + bindparam("done"),
+        cursor=bindparam("last"),
+        finished_at=bindparam("finished"),
+    )
+)

@@ -1,0 +1,339 @@
+"""Rows to domain objects and back. The one place that knows how a field is spelled in a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings
+from taskqueue.core.retry import Backoff, BackoffType, Jitter
+from taskqueue.core.task import (
+    ENDINGS_TOLD,
+    Attempt,
+    AttemptId,
+    Cause,
+    DeadReason,
+    Ending,
+    Kind,
+    Lease,
+    LeaseToken,
+    Memory,
+    Progress,
+    Task,
+    TaskId,
+    TaskSpec,
+    TaskState,
+    WebhookEvent,
+)
+
+_encode = msgspec.json.encode
+_pairs = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_strings = msgspec.json.Decoder(tuple[str, ...])
+_timings = msgspec.json.Decoder(tuple[float | None, ...])
+
+Columns = dict[str, Any]
+
+
+def task_columns(task: Task) -> Columns:
+    """A row of ``tasks``."""
+    spec = task.spec
+    return {
+        "id": task.id,
+        "project": spec.project,
+        "kind": spec.kind.value,
+        "queue": spec.queue,
+        "target_url": spec.target_url,
+        "origin": spec.origin,
+        "target_host": spec.target_host,
+        "method": spec.method,
+        "headers": pairs_blob(spec.headers),
+        "body": spec.body,
+        "content_type": spec.content_type,
+        "webhook_url": spec.webhook_url,
+        "webhook_events": _events_text(spec.webhook_events),
+        "retries": spec.retries,
+        "timeout": spec.timeout.total_seconds(),
+        "backoff": _backoff_blob(spec.backoff),
+        "priority": spec.priority,
+        "ordering_key": spec.ordering_key,
+        "flow_key": spec.flow_key,
+        "labels": _encode(spec.labels) if spec.labels else None,
+        "metadata": spec.metadata,
+        "traceparent": spec.traceparent,
+        "cause_task_id": spec.cause.task_id if spec.cause else None,
+        "cause_generation": spec.cause.generation if spec.cause else None,
+        "cause_seq": spec.cause.seq if spec.cause else None,
+        "created_at": task.created_at,
+        "run_at": task.run_at,
+        "expires_at": task.expires_at,
+    }
+
+
+def ready_columns(task: Task, *, lane_position: int | None) -> Columns:
+    """A row of ``ready`` for a queued task."""
+    spec, progress = task.spec, task.progress
+    return {
+        "task_id": task.id,
+        "project": spec.project,
+        "kind": spec.kind.value,
+        "queue": spec.queue,
+        "flow_key": spec.flow_key or spec.origin,
+        "origin": spec.origin,
+        "ordering_key": spec.ordering_key,
+        "lane_position": lane_position,
+        "held": task.held,
+        "priority": spec.priority,
+        "not_before": task.not_before,
+        "expires_at": task.expires_at,
+        "generation": progress.generation,
+        "revision": task.revision,
+        "seq": progress.seq,
+        "number": progress.number,
+        "charged": progress.charged,
+        "lost": progress.lost,
+        "deferred": progress.deferred,
+        "memory": progress.memory.encode(),
+        "cancelled": False,
+    }
+
+
+def attempt_columns(task: Task, attempt: Attempt) -> Columns:
+    """A row of ``attempts``."""
+    outcome, response = attempt.outcome, attempt.outcome.response
+    timings = outcome.timings
+    return {
+        "id": attempt.id,
+        "project": task.spec.project,
+        "task_id": task.id,
+        "generation": task.progress.generation,
+        "number": attempt.number,
+        "class": outcome.cls.name,
+        "charged": attempt.charged,
+        "phase": int(outcome.phase),
+        "partial": int(outcome.partial),
+        "status_code": response.status if response else None,
+        "error_type": outcome.error_type,
+        "error_message": outcome.error_message,
+        "timings": _encode((timings.dns, timings.connect, timings.tls, timings.send, timings.wait, timings.read)),
+        "bytes_sent": outcome.bytes_sent,
+        "bytes_received": outcome.bytes_received,
+        "response_headers": pairs_blob(response.headers) if response else None,
+        "response_body": response.body if response else None,
+        "response_truncated": response.truncated if response else False,
+        "started_at": attempt.started_at,
+        "finished_at": attempt.finished_at,
+        "worker": attempt.worker,
+    }
+
+
+def ending_columns(settlement: Settlement) -> Columns:
+    """A row of ``endings``."""
+    task, progress, ending = settlement.task, settlement.progress, settlement.ending
+    assert ending is not None, "only an ended task has an ending"
+    return {
+        "project": task.spec.project,
+        "task_id": task.id,
+        "generation": progress.generation,
+        "state": ending.state.value,
+        "reason": ending.reason.value if ending.reason else None,
+        "class": ending.cls,
+        "partial": int(ending.worst_partial),
+        "attempt_id": ending.attempt_id,
+        "seq": progress.seq,
+        "number": progress.number,
+        "charged": progress.charged,
+        "lost": progress.lost,
+        "deferred": progress.deferred,
+        "finished_at": ending.finished_at,
+    }
+
+
+def spec_of(row: Any) -> TaskSpec:
+    """What was asked for, from a row that holds the columns of ``tasks``."""
+    return TaskSpec(
+        target_url=row.target_url,
+        origin=row.origin,
+        target_host=row.target_host,
+        project=row.project,
+        kind=Kind(row.kind),
+        queue=row.queue,
+        method=row.method,
+        headers=pairs_of(row.headers),
+        body=row.body,
+        content_type=row.content_type,
+        webhook_url=row.webhook_url,
+        webhook_events=_events_of(row.webhook_events),
+        retries=row.retries,
+        timeout=timedelta(seconds=row.timeout),
+        backoff=_backoff_of(row.backoff),
+        priority=row.priority,
+        ordering_key=row.ordering_key,
+        flow_key=row.flow_key,
+        labels=_strings.decode(row.labels) if row.labels else (),
+        metadata=row.metadata,
+        traceparent=row.traceparent,
+        cause=Cause(TaskId(row.cause_task_id), row.cause_generation, row.cause_seq) if row.cause_task_id else None,
+    )
+
+
+def claimed_task(row: Any) -> Task:
+    """A running task from a row of ``ready`` joined to ``tasks``, as the claim and ``lapsed`` return it."""
+    return Task(
+        id=TaskId(row.task_id),
+        spec=spec_of(row),
+        created_at=row.created_at,
+        run_at=row.run_at,
+        expires_at=row.live_until,  # of the hot row: a redrive moves it
+        state=TaskState.RUNNING,
+        progress=progress_of(row),
+        lease=Lease(row.project, TaskId(row.task_id), LeaseToken(row.lease_token), AttemptId(row.attempt_id)),
+        started_at=row.started_at,
+        worker=row.worker,
+        revision=row.revision,
+    )
+
+
+def progress_of(row: Any) -> Progress:
+    """The counters in a row of ``ready``."""
+    return Progress(
+        generation=row.generation,
+        seq=row.seq,
+        number=row.number,
+        charged=row.charged,
+        lost=row.lost,
+        deferred=row.deferred,
+        memory=Memory.decode(row.memory),
+    )
+
+
+def attempt_of(row: Any) -> Attempt:
+    """A closed attempt from a row of ``attempts``."""
+    fields: Mapping[str, Any] = row._mapping
+    cls = CLASSES[fields["class"]]
+    if cls.partial != row.partial and row.status_code is not None:
+        cls = replace(cls, partial=Partial(row.partial))  # `aborted` carries the mark of its status
+    response = None
+    if row.status_code is not None:
+        response = Response(
+            status=row.status_code,
+            headers=pairs_of(row.response_headers),
+            body=row.response_body or b"",
+            truncated=row.response_truncated,
+        )
+    outcome = Outcome(
+        cls=cls,
+        phase=Phase(row.phase),
+        response=response,
+        error_type=row.error_type,
+        error_message=row.error_message,
+        timings=Timings(*_timings.decode(row.timings)) if row.timings else Timings(),
+        bytes_sent=row.bytes_sent,
+        bytes_received=row.bytes_received,
+    )
+    return Attempt(
+        id=AttemptId(row.id),
+        number=row.number,
+        outcome=outcome,
+        charged=row.charged,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        worker=row.worker,
+    )
+
+
+def ending_of(row: Any) -> tuple[Ending, Progress]:
+    """How a generation ended, and its counters then, from a row of ``endings``."""
+    fields: Mapping[str, Any] = row._mapping
+    ending = Ending(
+        state=TaskState(row.state),
+        finished_at=row.finished_at,
+        reason=DeadReason(row.reason) if row.reason else None,
+        cls=fields["class"],
+        worst_partial=Partial(row.partial),
+        attempt_id=AttemptId(row.attempt_id) if row.attempt_id else None,
+    )
+    progress = Progress(
+        generation=row.generation,
+        seq=row.seq,
+        number=row.number,
+        charged=row.charged,
+        lost=row.lost,
+        deferred=row.deferred,
+    )
+    return ending, progress
+
+
+def revised(spec: TaskSpec, row: Any) -> TaskSpec:
+    """``spec`` with what an edited redrive changed."""
+    return replace(
+        spec,
+        target_url=row.target_url,
+        origin=row.origin,
+        target_host=row.target_host,
+        headers=pairs_of(row.headers),
+        body=row.body,
+        content_type=row.content_type,
+        retries=row.retries,
+        timeout=timedelta(seconds=row.timeout),
+    )
+
+
+def pairs_blob(pairs: tuple[tuple[str, str], ...]) -> bytes | None:
+    """Headers as stored; ``None`` for none."""
+    return _encode(pairs) if pairs else None
+
+
+def pairs_of(blob: bytes | None) -> tuple[tuple[str, str], ...]:
+    return _pairs.decode(blob) if blob else ()
+
+
+def ids_blob(ids: tuple[TaskId, ...]) -> bytes:
+    """Task ids as an idempotency key keeps them."""
+    return b"".join(id_.bytes for id_ in ids)
+
+
+def ids_of(blob: bytes) -> tuple[TaskId, ...]:
+    return tuple(TaskId(UUID(bytes=blob[start : start + 16])) for start in range(0, len(blob), 16))
+
+
+def _events_text(events: frozenset[WebhookEvent]) -> str | None:
+    return None if events == ENDINGS_TOLD else ",".join(sorted(event.value for event in events))
+
+
+def _events_of(value: str | None) -> frozenset[WebhookEvent]:
+    return ENDINGS_TOLD if value is None else frozenset(WebhookEvent(name) for name in value.split(",") if name)
+
+
+def _backoff_blob(backoff: Backoff | None) -> bytes | None:
+    if backoff is None:
+        return None
+    return _encode(
+        {
+            "type": backoff.type.value,
+            "initial": backoff.initial.total_seconds(),
+            "factor": backoff.factor,
+            "max": backoff.max.total_seconds(),
+            "jitter": backoff.jitter.value,
+            "schedule": [span.total_seconds() for span in backoff.schedule],
+        }
+    )
+
+
+def _backoff_of(blob: bytes | None) -> Backoff | None:
+    if blob is None:
+        return None
+    fields = msgspec.json.decode(blob)
+    return Backoff(
+        type=BackoffType(fields["type"]),
+        initial=timedelta(seconds=fields["initial"]),
+        factor=fields["factor"],
+        max=timedelta(seconds=fields["max"]),
+        jitter=Jitter(fields["jitter"]),
+        schedule=tuple(timedelta(seconds=span) for span in fields["schedule"]),
+    )

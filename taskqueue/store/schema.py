@@ -1,0 +1,294 @@
+"""Tables, indexes and constraints. A task is inserted once, lives as one narrow row of ``ready``, and leaves history.
+
+Every table, key and index carries ``project``: it is part of a row's identity, not a filter put on later.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from taskqueue.store.columns import Id, Instant
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Inserted at submit, never updated.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("target_url", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("target_host", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("headers", LargeBinary),  # JSON pairs; NULL for none
+    Column("body", LargeBinary),  # the caller's bytes, verbatim
+    Column("content_type", Text),
+    Column("webhook_url", Text),
+    Column("webhook_events", Text),  # comma separated; NULL for the three endings
+    Column("retries", Integer, nullable=False),
+    Column("timeout", Float, nullable=False),  # seconds
+    Column("backoff", LargeBinary),  # JSON; NULL: the outcome class decides
+    Column("priority", SmallInteger, nullable=False),
+    Column("ordering_key", Text),
+    Column("flow_key", Text),
+    Column("labels", LargeBinary),  # JSON list; NULL for none; searched through task_labels
+    Column("metadata", LargeBinary),  # JSON text, verbatim
+    Column("traceparent", Text),
+    Column("cause_task_id", Id),  # of a webhook: the state change it tells of
+    Column("cause_generation", Integer),
+    Column("cause_seq", Integer),
+    Column("created_at", Instant, nullable=False),
+    Column("run_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    CheckConstraint("kind in ('task', 'webhook')", name="kind"),
+    CheckConstraint("priority between 0 and 9", name="priority"),
+    CheckConstraint("retries >= 0 and timeout > 0", name="bounds"),
+    CheckConstraint("(kind = 'webhook') = (cause_task_id is not null)", name="cause"),
+)
+Index("ix_tasks_newest", tasks.c.project, tasks.c.kind, tasks.c.id)
+Index("ix_tasks_queue", tasks.c.project, tasks.c.queue, tasks.c.id)
+Index("ix_tasks_target_host", tasks.c.project, tasks.c.target_host, tasks.c.id)
+# One webhook per state change and no more, whoever settles (promise A12).
+Index(
+    "uq_tasks_cause",
+    tasks.c.project,
+    tasks.c.cause_task_id,
+    tasks.c.cause_generation,
+    tasks.c.cause_seq,
+    unique=True,
+    postgresql_where=tasks.c.cause_task_id.is_not(None),
+    sqlite_where=tasks.c.cause_task_id.is_not(None),
+)
+
+task_labels = Table(
+    "task_labels",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("task_id", Id, primary_key=True),
+)
+
+# Inserted by an edited redrive: what is sent from this generation on. NULL: as before.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("task_id", Id, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("target_url", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("target_host", Text, nullable=False),
+    Column("headers", LargeBinary),
+    Column("body", LargeBinary),
+    Column("content_type", Text),
+    Column("retries", Integer, nullable=False),
+    Column("timeout", Float, nullable=False),
+)
+
+# The hot table: one row while a task lives. Without a lease it is queued, with one running, with `cancelled` set it is
+# a tombstone that holds its lane until the cancelled attempt is off the wire.
+ready = Table(
+    "ready",
+    metadata,
+    Column("task_id", Id, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("flow_key", Text, nullable=False),  # the origin, unless the caller named one
+    Column("origin", Text, nullable=False),
+    Column("ordering_key", Text),
+    Column("lane_position", BigInteger),  # within the ordering key, in commit order
+    Column("held", Boolean, nullable=False),  # waits behind an older task of its ordering key
+    Column("priority", SmallInteger, nullable=False),
+    Column("not_before", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("revision", Integer),  # the row of `revisions` that says what is sent; NULL: as submitted
+    Column("seq", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("charged", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("deferred", Integer, nullable=False),
+    Column("memory", LargeBinary),
+    Column("lease_token", Id),
+    Column("lease_until", Instant),  # in no index: extending a lease must stay cheap
+    Column("attempt_id", Id),
+    Column("started_at", Instant),
+    Column("worker", Text),
+    Column("cancelled", Boolean, nullable=False),
+    CheckConstraint("(lease_token is null) = (lease_until is null)", name="lease_until"),
+    CheckConstraint("(lease_token is null) = (attempt_id is null)", name="attempt"),
+    CheckConstraint("(ordering_key is null) = (lane_position is null)", name="lane"),
+    CheckConstraint("not (held and ordering_key is null)", name="held"),
+    CheckConstraint("not (held and lease_token is not null)", name="held_or_leased"),
+    CheckConstraint("not (cancelled and lease_token is null)", name="cancelled"),
+)
+# One spelling for the index and for every query that should use it: SQLite compares the words.
+WAITING = text("lease_token is null and not held")
+Index("ix_ready_due", ready.c.not_before, ready.c.project, postgresql_where=WAITING, sqlite_where=WAITING)
+Index(
+    "ix_ready_leased",
+    ready.c.project,
+    ready.c.flow_key,
+    postgresql_where=ready.c.lease_token.is_not(None),
+    sqlite_where=ready.c.lease_token.is_not(None),
+)
+Index(
+    "ix_ready_lane",
+    ready.c.project,
+    ready.c.queue,
+    ready.c.ordering_key,
+    ready.c.lane_position,
+    postgresql_where=ready.c.ordering_key.is_not(None),
+    sqlite_where=ready.c.ordering_key.is_not(None),
+)
+Index(
+    "ix_ready_expiry",
+    ready.c.expires_at,
+    ready.c.project,
+    postgresql_where=ready.c.lease_token.is_(None),
+    sqlite_where=ready.c.lease_token.is_(None),
+)
+
+# Inserted when an attempt closes: by settle, by cancel, or by reclaim for a worker that was lost.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("task_id", Id, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("class", Text, nullable=False),
+    Column("charged", Boolean, nullable=False),
+    Column("phase", SmallInteger, nullable=False),
+    Column("partial", SmallInteger, nullable=False),
+    Column("status_code", Integer),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("timings", LargeBinary),  # JSON list of seconds per phase
+    Column("bytes_sent", BigInteger, nullable=False),
+    Column("bytes_received", BigInteger, nullable=False),
+    Column("response_headers", LargeBinary),  # JSON pairs
+    Column("response_body", LargeBinary),  # an excerpt
+    Column("response_truncated", Boolean, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    Column("worker", Text, nullable=False),
+    UniqueConstraint("project", "task_id", "generation", "number"),
+)
+
+# Inserted when a generation of a task ends.
+endings = Table(
+    "endings",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("task_id", Id, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("class", Text),
+    Column("partial", SmallInteger, nullable=False),
+    Column("attempt_id", Id),
+    Column("seq", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("charged", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("deferred", Integer, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    CheckConstraint("state in ('succeeded', 'dead', 'cancelled')", name="state"),
+    CheckConstraint("(state = 'dead') = (reason is not null)", name="reason"),
+)
+Index("ix_endings_state", endings.c.project, endings.c.state, endings.c.task_id)
+Index("ix_endings_class", endings.c["project"], endings.c["class"], endings.c.task_id)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("task_id", Id, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("target_host", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("class", Text),
+    Column("partial", SmallInteger, nullable=False),  # the worst of all attempts
+    Column("fingerprint", Text, nullable=False),
+    Column("died_at", Instant, nullable=False),
+    Column("redriven_at", Instant),
+    UniqueConstraint("project", "task_id", "generation"),
+)
+Index("ix_dead_letters_newest", dead_letters.c.project, dead_letters.c.id)
+Index("ix_dead_letters_fingerprint", dead_letters.c.project, dead_letters.c.fingerprint, dead_letters.c.id)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("task_ids", LargeBinary, nullable=False),  # 16 bytes each, in order
+    Column("expires_at", Instant, nullable=False),
+)
+Index("ix_idempotency_keys_expiry", idempotency_keys.c.expires_at, idempotency_keys.c.project)
+
+# Bulk work with progress, carried on by the workers' chores.
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("filter", LargeBinary, nullable=False),  # JSON
+    Column("rate", Float),  # rows per second; NULL: as fast as it goes
+    Column("total", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("cursor", Id),  # the last row looked at
+    Column("created_at", Instant, nullable=False),
+    Column("advanced_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    CheckConstraint("verb in ('redrive')", name="verb"),
+)
+Index(
+    "ix_operations_open",
+    operations.c.project,
+    operations.c.id,
+    postgresql_where=operations.c.finished_at.is_(None),
+    sqlite_where=operations.c.finished_at.is_(None),
+)
+
+signing_secrets = Table(
+    "signing_secrets",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("id", Id, primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)

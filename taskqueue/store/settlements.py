@@ -1,0 +1,124 @@
+"""Settle: the one way a task's state changes after its submit. Cancel, reclaim and expiry come here too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, bindparam, update
+from uuid_utils.compat import uuid7
+
+from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.task import TaskId, TaskState
+from taskqueue.core.webhook import notices
+from taskqueue.store import lanes, rows, submissions
+from taskqueue.store.database import Database
+from taskqueue.store.dialect import Guard, Hint
+from taskqueue.store.schema import attempts, dead_letters, endings, ready
+
+
+def settle(conn: Connection, database: Database, settlements: Sequence[Settlement]) -> set[TaskId]:
+    """Write each settlement whose task still stands as it was read; return the tasks of the stale ones.
+
+    One transaction holds the attempt, the ending, the dead letter, the webhook and the hot row, or none of them.
+    """
+    # Lanes before rows, as every other holder of both takes them.
+    leaving = {lane for item in settlements if item.ending and (lane := lanes.lane_of(item.task))}
+    database.dialect.lock_lanes(conn, leaving)
+    now = database.now(conn)
+    matched = database.dialect.match(conn, [_guard(item) for item in settlements], now=now)
+    held = [item for item in settlements if item.task.id in matched]
+    _write_history(conn, database, held)
+    _write_hot_rows(conn, database, held, now=now)
+    told = [submissions.mint(notice, now=now) for item in held for notice in notices(item, now=now)]
+    submissions.insert(conn, database, told, now=now)
+    return {item.task.id for item in settlements} - matched
+
+
+def _guard(item: Settlement) -> Guard:
+    task = item.task
+    return Guard(
+        project=task.spec.project,
+        task_id=task.id,
+        token=task.lease.token if task.lease else None,
+        seq=task.progress.seq,
+        lapsed=item.attempt is not None and item.attempt.outcome.cls.name == "worker_lost",
+    )
+
+
+def _write_history(conn: Connection, database: Database, held: Sequence[Settlement]) -> None:
+    bulk = database.dialect.insert
+    bulk(conn, attempts, [rows.attempt_columns(item.task, item.attempt) for item in held if item.attempt])
+    ended = [item for item in held if item.ending]
+    bulk(conn, endings, [rows.ending_columns(item) for item in ended])
+    bulk(conn, dead_letters, [_dead_letter(item) for item in ended if item.state is TaskState.DEAD])
+    if ended:
+        database.hint(conn, Hint.ENDED)
+
+
+def _write_hot_rows(conn: Connection, database: Database, held: Sequence[Settlement], *, now: datetime) -> None:
+    dialect = database.dialect
+    waiting = [item for item in held if item.wait is not None]
+    dialect.reschedule(conn, [_rescheduled(item, now) for item in waiting])
+    # A cancelled attempt is still on the wire: its row stays, void, until the worker lets go or the lease lapses.
+    tombstones = [item for item in held if item.state is TaskState.CANCELLED and item.task.lease]
+    if tombstones:
+        conn.execute(_TOMBSTONE, [_tombstone(item) for item in tombstones])
+    gone = [item.task for item in held if item.ending and item not in tombstones]
+    dialect.delete_ready(conn, [(task.spec.project, task.id) for task in gone])
+    released = lanes.advance(conn, {lane for task in gone if (lane := lanes.lane_of(task))})
+    if released or any(not item.wait for item in waiting):
+        database.hint(conn, Hint.READY)
+
+
+def _rescheduled(item: Settlement, now: datetime) -> dict[str, Any]:
+    assert item.wait is not None, "only a task that waits is rescheduled"
+    progress = item.progress
+    return {
+        "project": item.task.spec.project,
+        "task_id": item.task.id,
+        "not_before": now + item.wait,
+        "seq": progress.seq,
+        "charged": progress.charged,
+        "lost": progress.lost,
+        "deferred": progress.deferred,
+        "memory": progress.memory.encode(),
+    }
+
+
+def _tombstone(item: Settlement) -> dict[str, Any]:
+    return {
+        "of_project": item.task.spec.project,
+        "of_task": item.task.id,
+        "fresh_token": uuid4(),
+        "new_seq": item.progress.seq,
+    }
+
+
+def _dead_letter(item: Settlement) -> dict[str, Any]:
+    task, ending = item.task, item.ending
+    assert ending is not None, "only the dead have a dead letter"
+    assert ending.reason is not None, "the dead died of something"
+    return {
+        "id": uuid7(),
+        "project": task.spec.project,
+        "task_id": task.id,
+        "generation": item.progress.generation,
+        "kind": task.spec.kind.value,
+        "queue": task.spec.queue,
+        "target_host": task.spec.target_host,
+        "reason": ending.reason.value,
+        "class": ending.cls,
+        "partial": int(ending.worst_partial),
+        "fingerprint": ending.fingerprint,
+        "died_at": ending.finished_at,
+    }
+
+
+_TOMBSTONE = (
+    update(ready)
+    .where(ready.c.project == bindparam("of_project"), ready.c.task_id == bindparam("of_task"))
+    .values(cancelled=True, lease_token=bindparam("fresh_token"), seq=bindparam("new_seq"))
+)

@@ -1,0 +1,109 @@
+"""One task: look at it, call it off, pull it forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from taskqueue.core import lifecycle
+from taskqueue.core.errors import Conflict, StoreUnavailable
+from taskqueue.core.task import Attempt, Kind, Task, TaskId, TaskState
+from taskqueue.store import loading, rows, settlements
+from taskqueue.store.database import Database
+from taskqueue.store.dialect import Hint
+from taskqueue.store.schema import attempts as attempts_table
+from taskqueue.store.schema import ready, tasks
+
+_TRIES = 5
+
+
+def get(conn: Connection, project: str, task_id: TaskId) -> Task | None:
+    """The task as it stands, with its newest closed attempt; ``None`` if this project has no such task."""
+    return loading.load(conn, project, [task_id]).get(task_id)
+
+
+def attempts(conn: Connection, project: str, task_id: TaskId) -> list[tuple[int, Attempt]]:
+    """Every closed attempt, oldest first, each with its generation."""
+    found = conn.execute(_ATTEMPTS, {"of_project": project, "of_task": task_id})
+    return [(row.generation, rows.attempt_of(row)) for row in found]
+
+
+def webhooks(conn: Connection, project: str, task_id: TaskId) -> list[Task]:
+    """The webhook tasks that tell of ``task_id``, oldest first."""
+    ids = conn.execute(_WEBHOOKS, {"of_project": project, "of_task": task_id}).scalars().all()
+    found = loading.load(conn, project, [TaskId(id_) for id_ in ids])
+    return [found[TaskId(id_)] for id_ in ids]
+
+
+def ended(conn: Connection, waited_for: Sequence[tuple[str, TaskId]]) -> set[TaskId]:
+    """Those (project, task id) that are no longer alive, unknown ones included."""
+    alive: set[TaskId] = set()
+    for project in {project for project, _ in waited_for}:
+        ids = [id_ for owner, id_ in waited_for if owner == project]
+        alive |= set(conn.execute(_ALIVE, {"of_project": project, "ids": ids}).scalars())
+    return {id_ for _, id_ in waited_for} - alive
+
+
+def cancel(conn: Connection, database: Database, project: str, task_id: TaskId) -> Task | None:
+    """Call a task off: no attempt starts after this commits, and a running one can no longer settle.
+
+    ``None`` if unknown; ``Conflict`` once it has ended.
+    """
+    for _ in range(_TRIES):
+        task = get(conn, project, task_id)
+        if task is None:
+            return None
+        now = database.now(conn)
+        settlement = lifecycle.cancel(task, now=now)
+        if not settlements.settle(conn, database, [settlement]):
+            return get(conn, project, task_id)
+    raise StoreUnavailable("the task changed its state again and again while it was being cancelled", rolled_back=True)
+
+
+def run_now(conn: Connection, database: Database, project: str, task_id: TaskId) -> Task | None:
+    """Make a waiting task due at once. ``None`` if unknown; ``Conflict`` while it runs or once it has ended."""
+    now = database.now(conn)
+    pulled = conn.execute(_RUN_NOW, {"of_project": project, "of_task": task_id, "now": now}).rowcount
+    task = get(conn, project, task_id)
+    if task is None:
+        return None
+    if pulled:
+        database.hint(conn, Hint.READY)
+    elif task.state is not TaskState.QUEUED:
+        raise Conflict(f"the task is {task.state}; only a waiting task can be run now")
+    return task
+
+
+_ATTEMPTS = (
+    select(attempts_table)
+    .where(
+        attempts_table.c.project == bindparam("of_project"),
+        attempts_table.c.task_id == bindparam("of_task"),
+    )
+    .order_by(attempts_table.c.generation, attempts_table.c.number)
+)
+_WEBHOOKS = (
+    select(tasks.c.id)
+    .where(
+        tasks.c.project == bindparam("of_project"),
+        tasks.c.cause_task_id == bindparam("of_task"),
+        tasks.c.kind == Kind.WEBHOOK.value,
+    )
+    .order_by(tasks.c.id)
+)
+_ALIVE = select(ready.c.task_id).where(
+    ready.c.project == bindparam("of_project"),
+    ready.c.task_id.in_(bindparam("ids", expanding=True)),
+    ready.c.cancelled.is_(False),
+)
+_RUN_NOW = (
+    update(ready)
+    .where(
+        ready.c.project == bindparam("of_project"),
+        ready.c.task_id == bindparam("of_task"),
+        ready.c.lease_token.is_(None),
+        ready.c.not_before > bindparam("now"),
+    )
+    .values(not_before=bindparam("now"))
+)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Connection, text
 from uuid_utils import uuid7
+
+from taskqueue.core.task import Task
+from taskqueue.store.rows import claimed_task, records
 
 # By ctid, not by id: the usual join back to a list of ids turns into a sequential scan once its plan is generic.
 # Never `in (select … limit n for update skip locked)`: the planner may run the subquery again and take more than n.
@@ -37,9 +38,9 @@ _CLAIM = text("""
 """)
 
 
-def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> Sequence[Any]:
+def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
     """Lease up to ``limit`` due tasks; a row that changed since the snapshot is missed for one round, never doubled."""
-    return conn.execute(
+    found = conn.execute(
         _CLAIM,
         {
             "worker": worker,
@@ -48,4 +49,5 @@ def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, offset
             "offset": offset.total_seconds(),
             "id_head": str(uuid7())[:15],
         },
-    ).all()
+    )
+    return [claimed_task(row) for row in records(found)]

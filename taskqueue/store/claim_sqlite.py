@@ -2,68 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 from uuid_utils.compat import uuid7
 
-from taskqueue.store.columns import Id
+from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
+from taskqueue.store.columns import to_micros
+from taskqueue.store.rows import leased_task, records
 from taskqueue.store.schema import WAITING, ready, tasks
 
 _DUE = (
-    select(ready.c.task_id)
-    .where(
-        WAITING,
-        ready.c.not_before <= bindparam("now"),
-        ready.c.expires_at > bindparam("now"),
-    )
-    .order_by(ready.c.not_before)
-    .limit(bindparam("limit"))
-)
-_LEASE = (
-    update(ready)
-    .where(ready.c.task_id == bindparam("leased_id"))
-    .values(
-        lease_token=bindparam("token"),
-        lease_until=bindparam("until"),
-        attempt_id=bindparam("attempt"),
-        started_at=bindparam("now"),
-        worker=bindparam("name"),
-        number=ready.c.number + 1,
-        seq=ready.c.seq + 1,
-    )
-)
-_LEASED = (
     select(
         ready.c.task_id,
         ready.c.generation,
         ready.c.revision,
         ready.c.expires_at.label("live_until"),
-        ready.c.seq,
-        ready.c.number,
+        (ready.c.seq + 1).label("seq"),
+        (ready.c.number + 1).label("number"),
         ready.c.charged,
         ready.c.lost,
         ready.c.deferred,
         ready.c.memory,
-        ready.c.lease_token,
-        ready.c.attempt_id,
-        ready.c.started_at,
-        ready.c.worker,
-        tasks,
+        *(column for column in tasks.c if column.name != "id"),
     )
     .join_from(ready, tasks, tasks.c.id == ready.c.task_id)
-    .where(ready.c.task_id.in_(bindparam("ids", expanding=True, type_=Id)))
+    .where(WAITING, ready.c.not_before <= bindparam("now"), ready.c.expires_at > bindparam("now"))
+    .order_by(ready.c.not_before)
+    .limit(bindparam("limit"))
 )
+# For the driver as it is: SQLAlchemy's conversion of the parameters would cost more than the statement.
+_LEASE = """
+    update ready
+       set lease_token = ?, attempt_id = ?, lease_until = ?, started_at = ?, worker = ?,
+           number = number + 1, seq = seq + 1
+     where task_id = ?
+"""
 
 
-def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, now: datetime) -> Sequence[Any]:
+def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Task]:
     """Lease up to ``limit`` tasks that are due at ``now``."""
-    ids = conn.execute(_DUE, {"now": now, "limit": limit}).scalars().all()
-    if not ids:
-        return ()
-    fresh = {"until": now + lease, "now": now, "name": worker}
-    conn.execute(_LEASE, [{"leased_id": id_, "token": uuid4(), "attempt": uuid7(), **fresh} for id_ in ids])
-    return conn.execute(_LEASED, {"ids": ids}).all()
+    claimed = [
+        _leased(row, worker=worker, now=now) for row in records(conn.execute(_DUE, {"now": now, "limit": limit}))
+    ]
+    if claimed:
+        until, start = to_micros(now + lease), to_micros(now)
+        held = [task.lease for task in claimed if task.lease]
+        conn.exec_driver_sql(
+            _LEASE,
+            [(each.token.bytes, each.attempt_id.bytes, until, start, worker, each.task_id.bytes) for each in held],
+        )
+    return claimed
+
+
+def _leased(row: Any, *, worker: str, now: datetime) -> Task:
+    """The task as the update leaves it, without reading it again."""
+    lease = Lease(row.project, TaskId(row.task_id), LeaseToken(uuid4()), AttemptId(uuid7()))
+    return leased_task(row, lease, started_at=now, worker=worker)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Table
 
-from taskqueue.core.task import Lease
+from taskqueue.core.task import Lease, Task
 
 
 class Hint(StrEnum):
@@ -77,8 +77,8 @@ class Dialect(Protocol):
     def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
         """Hold each lane until the transaction ends, so that positions follow commit order."""
 
-    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> Sequence[Any]:
-        """Lease up to ``limit`` due tasks, never more; the rows are those of ``ready`` joined to ``tasks``."""
+    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
+        """Lease up to ``limit`` due tasks, never more. What an edited redrive changed is not in them yet."""
 
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
         """Move ``lease_until`` of the leases that still hold; return their task ids."""

@@ -33,7 +33,7 @@ def claim(database: Database, *, worker: str, limit: int, lease: timedelta) -> C
     """Lease up to ``limit`` due tasks. Counted now: an attempt that kills its worker must be on record."""
     with database.begin() as conn:
         found = database.dialect.claim(conn, worker=worker, limit=limit, lease=lease, offset=database.clock_offset())
-        claimed = _as_sent(conn, [rows.claimed_task(row) for row in found])
+        claimed = _as_sent(conn, found)
         next_due = _next_due(conn, database) if len(claimed) < limit else None
     return Claimed(claimed, next_due)
 
@@ -60,7 +60,7 @@ def let_go(conn: Connection, database: Database, leases: Sequence[Lease]) -> Non
 
 def lapsed(conn: Connection, database: Database, *, limit: int) -> list[Task]:
     """Tasks whose lease has run out, the longest dead first. A cancelled one is for ``let_go``."""
-    found = conn.execute(_LAPSED, {"now": database.now(conn), "limit": limit}).all()
+    found = rows.records(conn.execute(_LAPSED, {"now": database.now(conn), "limit": limit}))
     tombstones = {row.task_id for row in found if row.cancelled}
     lost = _as_sent(conn, [rows.claimed_task(row) for row in found])
     return [replace(task, state=TaskState.CANCELLED) if task.id in tombstones else task for task in lost]

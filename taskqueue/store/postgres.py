@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import (
     URL,
     BigInteger,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
     create_engine,
     event,
     text,
@@ -28,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import exc as sqlalchemy_exc
 from sqlalchemy.engine import ExceptionContext
 
-from taskqueue.core.task import Lease
+from taskqueue.core.task import Lease, Task
 from taskqueue.store import claim_postgres
 from taskqueue.store.columns import Id, Instant
 from taskqueue.store.dialect import Guard, Hint, Lane, Listener
@@ -88,16 +90,12 @@ class Postgres:
 
     def insert(self, conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
-            names = tuple(rows[0])
-            conn.execute(_insert(table, names), {name: [row[name] for row in rows] for name in names})
+            conn.execute(_insert(table, tuple(rows[0])), {"rows": _text(rows)})
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         # In key order, so that two groups with keys in common wait for each other instead of deadlocking.
         ordered = sorted(rows, key=lambda row: (row["project"], row["key"]))
-        columns = {
-            name: [row[name] for row in ordered] for name in ("project", "key", "body_hash", "task_ids", "expires_at")
-        }
-        return {(project, key) for project, key in conn.execute(_INSERT_KEYS, {**columns, "now": now})}
+        return {(project, key) for project, key in conn.execute(_INSERT_KEYS, {"rows": _text(ordered), "now": now})}
 
     def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
         # A statement of its own: the snapshot of the next one then sees what earlier holders committed.
@@ -105,38 +103,23 @@ class Postgres:
         if numbers:
             conn.execute(_LOCK_LANES, {"numbers": numbers})
 
-    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> Sequence[Any]:
+    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
         return claim_postgres.claim(conn, worker=worker, limit=limit, lease=lease, offset=offset)
 
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
-        ordered = sorted(leases, key=lambda lease: lease.task_id)
-        columns = {
-            "projects": [lease.project for lease in ordered],
-            "ids": [lease.task_id for lease in ordered],
-            "tokens": [lease.token for lease in ordered],
-            "until": until,
-        }
-        return set(conn.execute(_EXTEND, columns).scalars())
+        return set(conn.execute(_EXTEND, {"rows": _text(leases), "until": until}).scalars())
 
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
-        columns = {
-            "projects": [guard.project for guard in guards],
-            "ids": [guard.task_id for guard in guards],
-            "tokens": [guard.token for guard in guards],
-            "seqs": [guard.seq for guard in guards],
-            "lapsed": [guard.lapsed for guard in guards],
-            "now": now,
-        }
-        return set(conn.execute(_MATCH, columns).scalars())
+        return set(conn.execute(_MATCH, {"rows": _text(guards), "now": now}).scalars())
 
     def reschedule(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
-            conn.execute(_RESCHEDULE, {name: [row[name] for row in rows] for name in rows[0]})
+            conn.execute(_RESCHEDULE, {"rows": _text(rows)})
 
     def delete_ready(self, conn: Connection, project_ids: Sequence[tuple[str, UUID]]) -> None:
         if project_ids:
-            projects, ids = zip(*project_ids, strict=True)
-            conn.execute(_DELETE_READY, {"projects": list(projects), "ids": list(ids)})
+            gone = [{"project": project, "task_id": task_id} for project, task_id in project_ids]
+            conn.execute(_DELETE_READY, {"rows": _text(gone)})
 
     def send_hints(self, conn: Connection, hints: Iterable[Hint]) -> None:
         for hint in hints:
@@ -194,23 +177,37 @@ _TYPE_NAMES = (
     (Integer, "integer"),
     (Float, "double precision"),
 )
+_encode = msgspec.json.Encoder().encode
+
+
+def _text(rows: Sequence[object]) -> str:
+    """Any number of rows as one parameter. The driver takes ten times as long to print an array per column."""
+    return _encode(rows).decode()
+
+
+def _records(alias: str, **types: str) -> str:
+    """The rows of ``_text`` as a table; bytes arrive in base64."""
+    columns = ", ".join(f'"{name}" {"text" if kind == "bytea" else kind}' for name, kind in types.items())
+    return f"json_to_recordset(cast(:rows as json)) as {alias} ({columns})"
 
 
 @lru_cache(maxsize=64)
-def _insert(table: Table, names: tuple[str, ...]) -> Any:
-    """``insert … select from unnest``: one statement, planned once, for any number of rows."""
-    types = {
-        column.name: next(name for kind, name in _TYPE_NAMES if isinstance(column.type, kind)) for column in table.c
-    }
-    arrays = ", ".join(f"cast(:{name} as {types[name]}[])" for name in names)
+def _insert(table: Table, names: tuple[str, ...]) -> TextClause:
+    types = {name: _type_name(table, name) for name in names}
     columns = ", ".join(f'"{name}"' for name in names)
-    return text(f"insert into {table.name} ({columns}) select * from unnest({arrays})")  # noqa: S608 - names come from the schema
+    values = ", ".join(f"decode(\"{name}\", 'base64')" if types[name] == "bytea" else f'"{name}"' for name in names)
+    return text(f"insert into {table.name} ({columns}) select {values} from {_records('fresh', **types)}")
 
 
-_INSERT_KEYS = text("""
+def _type_name(table: Table, column: str) -> str:
+    return next(name for kind, name in _TYPE_NAMES if isinstance(table.c[column].type, kind))
+
+
+_KEYS = _records("fresh", project="text", key="text", body_hash="bytea", task_ids="bytea", expires_at="timestamptz")
+_INSERT_KEYS = text(f"""
     insert into idempotency_keys as old (project, key, body_hash, task_ids, expires_at)
-    select * from unnest(cast(:project as text[]), cast(:key as text[]), cast(:body_hash as bytea[]),
-                         cast(:task_ids as bytea[]), cast(:expires_at as timestamptz[]))
+    select project, key, decode(body_hash, 'base64'), decode(task_ids, 'base64'), expires_at
+      from {_KEYS}
     on conflict (project, key) do update
        set body_hash = excluded.body_hash, task_ids = excluded.task_ids, expires_at = excluded.expires_at
      where old.expires_at <= :now
@@ -219,44 +216,50 @@ _INSERT_KEYS = text("""
 
 _LOCK_LANES = text("select pg_advisory_xact_lock(number) from unnest(cast(:numbers as bigint[])) as number")
 
-_EXTEND = text("""
+_EXTEND = text(f"""
     with held as (
         select ready.ctid as place
-          from unnest(cast(:projects as text[]), cast(:ids as uuid[]), cast(:tokens as uuid[]))
-               as lease (project, id, token)
-          join ready on ready.task_id = lease.id and ready.project = lease.project and ready.lease_token = lease.token
-         where not ready.cancelled
+          from {_records("lease", project="text", task_id="uuid", token="uuid")}
+          join ready on ready.task_id = lease.task_id and ready.project = lease.project
+         where ready.lease_token = lease.token and not ready.cancelled
          order by ready.task_id
            for update of ready)
     update ready set lease_until = :until where ctid = any(array(select place from held)) returning task_id
 """)
 
-_MATCH = text("""
+_MATCH = text(f"""
     select ready.task_id
-      from unnest(cast(:projects as text[]), cast(:ids as uuid[]), cast(:tokens as uuid[]), cast(:seqs as integer[]),
-                  cast(:lapsed as boolean[])) as guard (project, id, token, seq, lapsed)
-      join ready on ready.task_id = guard.id and ready.project = guard.project
+      from {_records("guard", project="text", task_id="uuid", token="uuid", seq="integer", lapsed="boolean")}
+      join ready on ready.task_id = guard.task_id and ready.project = guard.project
      where ready.lease_token is not distinct from guard.token and ready.seq = guard.seq and not ready.cancelled
        and (not guard.lapsed or ready.lease_until <= :now)
      order by ready.task_id
        for update of ready
 """)
 
-_RESCHEDULE = text("""
+_AFTER = _records(
+    "after",
+    project="text",
+    task_id="uuid",
+    not_before="timestamptz",
+    seq="integer",
+    charged="integer",
+    lost="integer",
+    deferred="integer",
+    memory="bytea",
+)
+_RESCHEDULE = text(f"""
     update ready
        set lease_token = null, lease_until = null, attempt_id = null, started_at = null, worker = null,
            not_before = after.not_before, seq = after.seq, charged = after.charged, lost = after.lost,
-           deferred = after.deferred, memory = after.memory
-      from unnest(cast(:project as text[]), cast(:task_id as uuid[]), cast(:not_before as timestamptz[]),
-                  cast(:seq as integer[]), cast(:charged as integer[]), cast(:lost as integer[]),
-                  cast(:deferred as integer[]), cast(:memory as bytea[]))
-           as after (project, task_id, not_before, seq, charged, lost, deferred, memory)
+           deferred = after.deferred, memory = decode(after.memory, 'base64')
+      from {_AFTER}
      where ready.task_id = after.task_id and ready.project = after.project
 """)
 
-_DELETE_READY = text("""
-    delete from ready using unnest(cast(:projects as text[]), cast(:ids as uuid[])) as gone (project, id)
-     where ready.task_id = gone.id and ready.project = gone.project
+_DELETE_READY = text(f"""
+    delete from ready using {_records("gone", project="text", task_id="uuid")}
+     where ready.task_id = gone.task_id and ready.project = gone.project
 """)
 
 _OFF = text("select name from pg_settings where name = any(:names) and setting = 'off'")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from sqlalchemy import Result
 
 from taskqueue.core.lifecycle import Settlement
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings
@@ -182,21 +185,37 @@ def spec_of(row: Any) -> TaskSpec:
     )
 
 
-def claimed_task(row: Any) -> Task:
-    """A running task from a row of ``ready`` joined to ``tasks``, as the claim and ``lapsed`` return it."""
+def leased_task(row: Any, lease: Lease, *, started_at: datetime, worker: str) -> Task:
+    """A running task from a row of ``ready`` joined to ``tasks``, with the lease it is under."""
     return Task(
-        id=TaskId(row.task_id),
+        id=lease.task_id,
         spec=spec_of(row),
         created_at=row.created_at,
         run_at=row.run_at,
         expires_at=row.live_until,  # of the hot row: a redrive moves it
         state=TaskState.RUNNING,
         progress=progress_of(row),
-        lease=Lease(row.project, TaskId(row.task_id), LeaseToken(row.lease_token), AttemptId(row.attempt_id)),
-        started_at=row.started_at,
-        worker=row.worker,
+        lease=lease,
+        started_at=started_at,
+        worker=worker,
         revision=row.revision,
     )
+
+
+def claimed_task(row: Any) -> Task:
+    """A running task from a row that holds its lease as well."""
+    lease = Lease(row.project, TaskId(row.task_id), LeaseToken(row.lease_token), AttemptId(row.attempt_id))
+    return leased_task(row, lease, started_at=row.started_at, worker=row.worker)
+
+
+def records(result: Result[Any]) -> list[Any]:
+    """The rows as named tuples, whose fields are read ten times as fast as those of SQLAlchemy's rows."""
+    return list(map(_record(tuple(result.keys()))._make, result))
+
+
+@lru_cache(maxsize=64)
+def _record(names: tuple[str, ...]) -> Any:
+    return namedtuple("Record", names)
 
 
 def progress_of(row: Any) -> Progress:

@@ -46,6 +46,8 @@ _RISKS = {
 # system errors, and of the others those that name a lost race, a lock, a standby or a timeout.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")
 _TRANSIENT_STATES = ("40001", "40P01", "55P03", "25006", "25P03", "25P04")
+# Every write finds its rows by key. A plan made while a table was small, and kept, would scan it once it is large.
+_BY_KEY = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 _SESSION = {
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -64,7 +66,7 @@ class Postgres:
         self._wait, self._pool_size = wait, pool_size
 
     def engines(self) -> tuple[Engine, Engine]:
-        return self._engine("READ COMMITTED"), self._engine("REPEATABLE READ")
+        return self._engine("READ COMMITTED", _BY_KEY), self._engine("REPEATABLE READ", "")
 
     def check(self, conn: Connection) -> list[str]:
         version = int(conn.scalar(text("show server_version_num")) or 0)
@@ -131,11 +133,11 @@ class Postgres:
     def listener(self, hints: frozenset[Hint]) -> Listener:
         return PostgresListener(self._url, hints)
 
-    def _engine(self, isolation: Literal["READ COMMITTED", "REPEATABLE READ"]) -> Engine:
+    def _engine(self, isolation: Literal["READ COMMITTED", "REPEATABLE READ"], planner: str) -> Engine:
         milliseconds = int(self._wait / timedelta(milliseconds=1))
         options = (
             f"-c statement_timeout={milliseconds * 4} -c lock_timeout={milliseconds}"
-            f" -c idle_in_transaction_session_timeout={milliseconds * 8} -c jit=off -c timezone=UTC"
+            f" -c idle_in_transaction_session_timeout={milliseconds * 8} -c jit=off -c timezone=UTC{planner}"
         )
         engine = create_engine(
             self._url,

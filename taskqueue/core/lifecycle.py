@@ -57,14 +57,15 @@ class Settlement:
 
 def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits: Limits) -> Settlement:
     """What ``outcome`` makes of a running task. ``jitter`` is drawn from [0, 1]; nothing here waits or writes."""
-    rule = _Rule.of(task, outcome)
+    named = retry.retry_after(outcome.retry_after, now) if outcome.retry_after is not None else None
+    rule = _Rule.of(task, outcome, named=named)
     progress = _counted(task.progress, outcome, rule)
     attempt = _closed(task, outcome, now=now, charged=rule.charge is Charge.YES)
     if outcome.cls.name == "success":
         return _end(task, progress, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
     reason = _reason_to_die(progress, rule, limits)
     if reason is None:
-        wait = _wait(outcome, progress, rule, now=now, jitter=jitter)
+        wait = _wait(progress, rule, named=named, jitter=jitter)
         if now + wait < task.expires_at:
             return _retry(task, progress, wait=wait, attempt=attempt)
         reason = DeadReason.EXPIRED
@@ -85,7 +86,7 @@ def cancel(task: Task, *, now: datetime) -> Settlement:
         outcome = Outcome(
             cls=CLASSES["cancelled"], error_type="Cancelled", error_message="the task was cancelled while running"
         )
-        progress = _counted(task.progress, outcome, _Rule.of(task, outcome))
+        progress = _counted(task.progress, outcome, _Rule.of(task, outcome, named=None))
         attempt = _closed(task, outcome, now=now, charged=True)
     return _end(task, progress, now=now, state=TaskState.CANCELLED, attempt=attempt)
 
@@ -113,13 +114,14 @@ class _Rule:
     retries: int
 
     @classmethod
-    def of(cls, task: Task, outcome: Outcome) -> _Rule:
+    def of(cls, task: Task, outcome: Outcome, *, named: timedelta | None) -> _Rule:
+        """``named`` is the wait that the target asked for, if it did so in words that can be read."""
         row = outcome.cls
         if task.spec.kind is Kind.WEBHOOK:
             return cls._of_webhook(row)
         charge = row.charge
         if charge is Charge.FREE_WITH_RETRY_AFTER:
-            charge = Charge.FREE if outcome.retry_after is not None else Charge.YES
+            charge = Charge.FREE if named is not None else Charge.YES
         return cls(
             retryable=row.retryable or outcome.forced_retry,
             max_retries=row.max_retries,
@@ -189,16 +191,15 @@ def _reason_to_die(progress: Progress, rule: _Rule, limits: Limits) -> DeadReaso
     return DeadReason.EXHAUSTED if retry.exhausted(progress.charged, retries=rule.retries) else None
 
 
-def _wait(outcome: Outcome, progress: Progress, rule: _Rule, *, now: datetime, jitter: float) -> timedelta:
+def _wait(progress: Progress, rule: _Rule, *, named: timedelta | None, jitter: float) -> timedelta:
     if rule.now:
         return timedelta(0)
-    asked = retry.retry_after(outcome.retry_after, now) if outcome.retry_after is not None else None
     if rule.charge is Charge.FREE:
-        return retry.deferral(asked, rule.backoff, progress.memory.deferrals, jitter=jitter)
+        return retry.deferral(named, rule.backoff, progress.memory.deferrals, jitter=jitter)
     own = rule.backoff.delay(progress.charged, jitter=jitter)
-    if asked is None:
+    if named is None:
         return own
-    return max(own, asked * (1 + retry.RETRY_AFTER_JITTER * jitter))
+    return max(own, named * (1 + retry.RETRY_AFTER_JITTER * jitter))
 
 
 def _retry(task: Task, progress: Progress, *, wait: timedelta, attempt: Attempt) -> Settlement:

@@ -67,7 +67,8 @@ def locked(url: str) -> Iterator[Connection]:
             yield conn
     except sqlalchemy_exc.OperationalError as error:
         shown = parsed.render_as_string(hide_password=True)
-        raise StoreUnavailable(f"{shown} cannot be migrated: {str(error.orig).strip()}", rolled_back=True) from error
+        said = str(error.orig).strip().partition("\n")[0]
+        raise StoreUnavailable(f"{shown} cannot be migrated: {said}", rolled_back=True) from error
     finally:
         engine.dispose()
 

@@ -156,16 +156,18 @@ class Sqlite:
     def _begin_immediate(self, conn: Connection) -> None:
         """Take the one write lock. Asking again every millisecond is fair between processes: SQLite's own busy handler
         sleeps ever longer, so that a busy neighbour starves us for seconds."""
+        raw: Any = conn.connection.driver_connection
         deadline = time.monotonic() + self._wait
-        while True:
+        while time.monotonic() < deadline:
             try:
-                conn.exec_driver_sql("begin immediate")
-            except sqlalchemy_exc.OperationalError as error:
-                if not self.transient(error) or time.monotonic() > deadline:
-                    raise
+                raw.execute("begin immediate")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
                 time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311 - to keep two waiters from marching in step
             else:
                 return
+        conn.exec_driver_sql("begin immediate")  # for the error, as SQLAlchemy words it
 
 
 class _SteadyClock:

@@ -1,0 +1,93 @@
+"""The commands about dead letters. They speak HTTP, to the service at TASKQUEUE_URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from taskqueue.cli.output import as_json, print_facts, print_json, print_table
+from taskqueue.cli.tasks import hint_at_more, read_json, read_span
+from taskqueue.client import TaskQueue
+
+
+@click.group()
+def dead() -> None:
+    """Look at the tasks that died and send them again."""
+
+
+@dead.command("list")
+@click.option("--queue")
+@click.option("--class", "class_", help="The class of the last attempt, as timeout or server_error.")
+@click.option("--reason", help="exhausted, rejected, expired or lost.")
+@click.option("--fingerprint", help="Deaths of one cause share it.")
+@click.option("--target-host")
+@click.option("--label")
+@click.option("--after", metavar="TIME")
+@click.option("--before", metavar="TIME")
+@click.option("--include-redriven", is_flag=True)
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--cursor", help="Where the last page ended.")
+@as_json
+def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
+    """List dead letters, newest first."""
+    if include_redriven:
+        filters["include_redriven"] = "true"
+    page = TaskQueue().dead_letters.list(**filters)
+    if as_json:
+        print_json({"items": list(page.items), "nextCursor": page.next_cursor})
+        return
+    rows = (
+        (letter["id"], letter["reason"], letter["class"], letter["diedAt"], letter["task"]["targetUrl"])
+        for letter in page.items
+    )
+    print_table(("ID", "REASON", "OUTCOME", "DIED", "TARGET"), rows)
+    hint_at_more(page)
+
+
+@dead.command()
+@click.argument("dead_letter_id")
+@as_json
+def show(dead_letter_id: str, *, as_json: bool) -> None:
+    """Show one dead letter, with its payload and every attempt."""
+    letter = TaskQueue().dead_letters.get(dead_letter_id)
+    print_json(letter) if as_json else _show(letter)
+
+
+@dead.command()
+@click.argument("dead_letter_id")
+@click.option("--target-url", help="Call this URL instead.")
+@click.option("--payload", help="Send this JSON value instead.")
+@click.option("--timeout", help="Limit for one attempt from now on, as 30 or 1m30s.")
+@click.option("--retries", type=int, help="Attempts after the first from now on.")
+@as_json
+def redrive(dead_letter_id: str, *, as_json: bool, payload: str | None, **edits: Any) -> None:
+    """Queue a dead task again, as it was or with changes."""
+    given = {name: value for name, value in edits.items() if value is not None}
+    if "timeout" in given:
+        given["timeout"] = read_span(given["timeout"])
+    if payload is not None:
+        given["payload"] = read_json(payload, "--payload")
+    task = TaskQueue().dead_letters.redrive(dead_letter_id, **given)
+    print_json(task.raw) if as_json else click.echo(f"Task {task.id} is {task.status} again.")
+
+
+def _show(letter: Mapping[str, Any]) -> None:
+    task = letter["task"]
+    error = task.get("error") or {}
+    print_facts(
+        {
+            "Id": letter["id"],
+            "Task": task["id"],
+            "Target": f"{task['method']} {task['targetUrl']}",
+            "Reason": letter["reason"],
+            "Outcome": letter["class"],
+            "Error": error.get("message"),
+            "Partial": letter.get("partialWork"),
+            "Died": letter["diedAt"],
+            "Redriven": letter.get("redrivenAt"),
+            "Attempts": len(letter.get("attempts") or ()),
+            "Payload": task.get("payload", letter.get("payload")),
+        }
+    )

@@ -1,0 +1,100 @@
+"""`taskqueue dev`: database, API and worker in one command, for trying things out on one machine."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import sys
+from collections.abc import Mapping
+
+import click
+
+from taskqueue import __version__
+from taskqueue.cli.failure import fail
+from taskqueue.cli.supervisor import Child, Supervisor
+from taskqueue.config import Settings, require_private_bind
+
+LOOPBACK_TARGETS = "127.0.0.1,::1,localhost"
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="The port of the API. [default: 8484]")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+def dev(*, port: int | None, workers: int) -> None:
+    """Migrate, then run the API and workers: on SQLite in ./.taskqueue/, on loopback, without keys.
+
+    Targets on this machine may be called. Ctrl-C finishes what runs; a second one stops at once.
+    """
+    from taskqueue.store import migrations
+
+    environ = {**os.environ, "TASKQUEUE_PORT": str(port or os.environ.get("TASKQUEUE_PORT") or 8484)}
+    environ.setdefault("TASKQUEUE_ALLOWED_TARGETS", LOOPBACK_TARGETS)
+    settings = Settings.from_env(environ)
+    require_private_bind(settings)
+    _require_free_port(settings)
+    migrations.upgrade(settings.database_url)
+    sys.exit(_run(settings, environ, workers))
+
+
+def _run(settings: Settings, environ: Mapping[str, str], workers: int) -> int:
+    supervisor = Supervisor(grace=settings.grace_seconds)
+    supervisor.add(Child("api", ("api",), environ))
+    for number in range(1, workers + 1):
+        supervisor.add(Child("worker" if workers == 1 else f"worker {number}", ("worker",), environ))
+
+    def started() -> bool:
+        if ready(settings):
+            _greet(settings, workers)
+            return True
+        return False
+
+    code = supervisor.run(started)
+    if code == 0:
+        click.echo("Stopped. Every accepted task is in the database and goes on at the next start.")
+    return code
+
+
+def ready(settings: Settings) -> bool:
+    """True once the API of ``settings`` says that it can serve."""
+    connection = http.client.HTTPConnection(settings.host.strip("[]"), settings.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _greet(settings: Settings, workers: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host.strip("[]") and "[" not in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
+    task = f'{{"targetUrl": "{url}/healthz", "method": "GET"}}'
+    click.echo()
+    click.secho(f"  taskqueue {__version__} is ready", fg="green", bold=True)
+    click.echo(f"  API       {url}")
+    click.echo(f"  Database  {settings.shown('database_url')}")
+    click.echo(f"  Workers   {workers}")
+    click.echo("  Secret    shown by: taskqueue signing-secret")
+    if settings.allowed_targets:
+        click.secho(f"  DEVELOPMENT: tasks may call {settings.allowed_targets} on this machine's network", fg="yellow")
+    click.echo("\n  Submit a task that calls the API itself, then look at it:\n")
+    click.echo(f"  curl -sS {url}/v1/tasks -H 'Content-Type: application/json' -d '{task}'")
+    click.echo(f"  curl -sS {url}/v1/tasks\n")
+    sys.stdout.flush()
+
+
+def _require_free_port(settings: Settings) -> None:
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(
+            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM
+        )
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        fail(
+            f"port {settings.port} on {settings.host} cannot be had ({error.strerror});"
+            f" try another: taskqueue dev --port {settings.port + 1}"
+        )

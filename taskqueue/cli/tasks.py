@@ -1,0 +1,175 @@
+"""The commands about tasks. They speak HTTP, to the service at TASKQUEUE_URL."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from taskqueue.cli.failure import fail
+from taskqueue.cli.output import as_json, print_facts, print_json, print_table
+from taskqueue.client import Page, Task, TaskQueue
+
+_FOLLOW_SECONDS = 3600.0  # one round of following; then the next begins
+
+
+@click.command()
+@click.argument("url")
+@click.option("--payload", help="A JSON value, or - to read it from standard input.")
+@click.option("--method", help="POST unless said otherwise.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="May be given several times.")
+@click.option("--webhook-url", help="Told once when the task ends.")
+@click.option("--retries", type=int, help="Attempts after the first.")
+@click.option("--timeout", help="Limit for one attempt, as 30, 1m30s or 500ms.")
+@click.option("--delay", help="Do not start before this span has passed.")
+@click.option("--queue")
+@click.option("--label", "labels", multiple=True, help="May be given several times.")
+@click.option("--idempotency-key", help="The same key and fields give the same task.")
+@click.option("--wait", is_flag=True, help="Wait until the task has ended; exit code 1 unless it succeeded.")
+@as_json
+def submit(
+    url: str, *, wait: bool, as_json: bool, payload: str | None, headers: tuple[str, ...], **fields: Any
+) -> None:
+    """Submit a task that calls URL."""
+    given: Any = {name: value for name, value in fields.items() if value not in (None, ())}
+    if payload is not None:
+        given["payload"] = _payload(payload)
+    if headers:
+        given["headers"] = dict(_header(text) for text in headers)
+    for name in ("timeout", "delay"):
+        if name in given:
+            given[name] = read_span(given[name])
+    queue = TaskQueue()
+    task = queue.tasks.create(target_url=url, **given)
+    while wait and not task.ended:
+        task = queue.tasks.wait(task.id, timeout=_FOLLOW_SECONDS)
+    _show(task, as_json=as_json)
+    if wait and task.status != "succeeded":
+        sys.exit(1)
+
+
+@click.group()
+def tasks() -> None:
+    """Look at tasks and steer them."""
+
+
+@tasks.command("list")
+@click.option("--status", help="scheduled, queued, running, retrying, succeeded, dead or cancelled.")
+@click.option("--queue")
+@click.option("--label")
+@click.option("--outcome", help="The class of the last attempt of ended tasks, as timeout or server_error.")
+@click.option("--target-host")
+@click.option("--created-after", metavar="TIME")
+@click.option("--created-before", metavar="TIME")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--cursor", help="Where the last page ended.")
+@as_json
+def list_(*, as_json: bool, **filters: Any) -> None:
+    """List tasks, newest first."""
+    page = TaskQueue().tasks.list(**filters)
+    if as_json:
+        print_json({"items": [task.raw for task in page.items], "nextCursor": page.next_cursor})
+        return
+    rows = (
+        (task.id, task.status, _attempts(task), task.raw["createdAt"], task.raw["targetUrl"]) for task in page.items
+    )
+    print_table(("ID", "STATUS", "ATTEMPT", "CREATED", "TARGET"), rows)
+    hint_at_more(page)
+
+
+@tasks.command()
+@click.argument("task_id")
+@as_json
+def show(task_id: str, *, as_json: bool) -> None:
+    """Show one task."""
+    _show(TaskQueue().tasks.get(task_id), as_json=as_json)
+
+
+@tasks.command()
+@click.argument("task_id")
+@as_json
+def attempts(task_id: str, *, as_json: bool) -> None:
+    """List the attempts of a task, oldest first."""
+    found = TaskQueue().tasks.attempts(task_id)
+    if as_json:
+        print_json({"items": list(found)})
+        return
+    columns = ("number", "class", "statusCode", "errorMessage", "startedAt", "worker")
+    rows = ([attempt.get(name) for name in columns] for attempt in found)
+    print_table(("ATTEMPT", "OUTCOME", "STATUS", "ERROR", "STARTED", "WORKER"), rows)
+
+
+@tasks.command()
+@click.argument("task_id")
+@as_json
+def cancel(task_id: str, *, as_json: bool) -> None:
+    """Call a task off: no attempt starts any more, and a running one is abandoned."""
+    _show(TaskQueue().tasks.cancel(task_id), as_json=as_json)
+
+
+@tasks.command("run-now")
+@click.argument("task_id")
+@as_json
+def run_now(task_id: str, *, as_json: bool) -> None:
+    """Start the next attempt of a waiting task now."""
+    _show(TaskQueue().tasks.run_now(task_id), as_json=as_json)
+
+
+def read_json(text: str, option: str) -> Any:
+    """The JSON value in ``text``; fails with a sentence that names ``option``."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        fail(f"{option} is not JSON: {error}")
+
+
+def read_span(text: str) -> float | str:
+    """Seconds where ``text`` is a number; else the text itself, for the service to read as a duration."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def hint_at_more(page: Page[Any]) -> None:
+    if page.next_cursor is not None:
+        click.echo(f"There are more: add --cursor {page.next_cursor}", err=True)
+
+
+def _payload(text: str) -> Any:
+    return read_json(sys.stdin.read() if text == "-" else text, "--payload")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        fail(f"--header is NAME:VALUE; there is no colon in {text!r}")
+    return name.strip(), value.strip()
+
+
+def _show(task: Task, *, as_json: bool) -> None:
+    if as_json:
+        print_json(task.raw)
+        return
+    raw = task.raw
+    result, error = task.result or {}, task.error or {}
+    print_facts(
+        {
+            "Id": task.id,
+            "Status": task.status + (f" ({task.dead_reason})" if task.dead_reason else ""),
+            "Target": f"{raw['method']} {raw['targetUrl']}",
+            "Attempt": _attempts(task),
+            "Created": raw["createdAt"],
+            "Next": raw["nextAttemptAt"],
+            "Finished": raw["finishedAt"],
+            "Answer": result.get("statusCode"),
+            "Body": result.get("body"),
+            "Error": f"{error['class']}: {error['message']}" if error else None,
+        }
+    )
+
+
+def _attempts(task: Task) -> str:
+    return f"{task.attempt} of {task.max_attempts}"

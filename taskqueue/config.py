@@ -141,9 +141,10 @@ def table() -> Iterator[Setting]:
 
 def strangers(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Variables that look like settings but are none, each with the name that may have been meant."""
-    known = [row.variable for row in table()]
-    odd = sorted(name for name in environ if name.startswith(PREFIX) and name not in (*known, *FOREIGN))
-    return {name: next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.7)), None) for name in odd}
+    known = [row.variable.removeprefix(PREFIX) for row in table()]
+    named = sorted(name for name in environ if name.startswith(PREFIX) and name not in FOREIGN)
+    odd = [name for name in named if name.removeprefix(PREFIX) not in known]
+    return {name: _meant(name.removeprefix(PREFIX), known) for name in odd}
 
 
 def require_private_bind(settings: Settings) -> None:
@@ -158,6 +159,11 @@ def require_private_bind(settings: Settings) -> None:
             f"TASKQUEUE_HOST is {settings.host}, but API keys are not built yet:"
             " bind to 127.0.0.1 and put a gateway that authenticates in front"
         )
+
+
+def _meant(name: str, known: list[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1)
+    return PREFIX + close[0] if close else None
 
 
 def _loopback(host: str) -> bool:

@@ -87,8 +87,10 @@ def exhausted(attempts: int, *, retries: int) -> bool:
 def retry_after(value: str, now: datetime) -> timedelta | None:
     """A Retry-After header (seconds or an HTTP date) as a span in [1 s, 24 h]; ``None`` when it is neither."""
     text = value.strip()
-    # ASCII digits only: int() would read other scripts, and a huge number would not fit a timedelta.
-    if text.isascii() and text.isdigit():
+    if not text.isascii():  # int() would read the digits of other scripts, in a number as in a date
+        return None
+    if text.isdigit():
+        # A huge number would not fit a timedelta.
         seconds = float(text[:12]) if len(text) <= 12 else MAX_RETRY_AFTER.total_seconds()
         span = timedelta(seconds=min(seconds, MAX_RETRY_AFTER.total_seconds()))
     else:

@@ -21,12 +21,14 @@ from taskqueue.core.task import (
     TaskId,
     TaskSpec,
     TaskState,
+    WebhookEvent,
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TASK_ID = TaskId(UUID("018f0000-0000-7000-8000-000000000001"))
 ATTEMPT_ID = AttemptId(UUID("018f0000-0000-7000-8000-00000000000a"))
 LEASE = Lease("default", TASK_ID, LeaseToken(UUID(int=7)), ATTEMPT_ID)
+HOOKED = {"webhook_url": "https://caller.example/hook", "webhook_events": frozenset(WebhookEvent)}
 CAUSE = Cause(TaskId(UUID(int=1)), 1, 2)
 # Classes that no answer of a target can lead to; the others are reached through `answered`.
 UNANSWERED = frozenset(CLASSES) - {

@@ -10,7 +10,7 @@ import pytest
 from taskqueue.core.lifecycle import Settlement
 from taskqueue.core.outcome import CLASSES, Compensation, Outcome, Partial, Phase
 from taskqueue.core.task import DeadReason, TaskState
-from tests.core.examples import NOW, after, answered, cut, decided, running
+from tests.core.examples import after, answered, cut, decided, running
 
 NO, POSSIBLE, LIKELY = Partial.NO, Partial.POSSIBLE, Partial.LIKELY
 ALWAYS, NEVER = 1000, 0  # of retries
@@ -157,7 +157,7 @@ def test_each_class_tells_whether_it_opens_the_breaker_and_whether_a_retry_is_ri
 
 @EVERY_ROW
 def test_each_class_is_retried_as_often_as_it_may(row: Row) -> None:
-    retries, settlement = exhaust(row, retries=10)
+    retries, _ = exhaust(row, retries=10)
     bound = row.retries
     if bound == ALWAYS and row.charge == "yes":
         bound = 10  # the task's own budget
@@ -229,7 +229,7 @@ def test_an_unavailable_target_whose_retry_after_cannot_be_read_is_charged() -> 
 
 
 def _wait_after_many(row: Row) -> timedelta | None:
-    """The wait once it has grown to its longest. Budgets are out of the way: a class's own bound counts its failures."""
+    """The wait once it has grown to its longest, with every budget out of the way."""
     if row.charge == "free":
         task = running()
         for _ in range(20):
@@ -237,5 +237,3 @@ def _wait_after_many(row: Row) -> timedelta | None:
             task = running(progress=settlement.progress)
         return settlement.wait
     return decided(after("dns_failure", charged=40, retries=100), outcome_of(row)).wait
-
-

@@ -153,8 +153,10 @@ def test_what_is_past_or_now_waits_a_second(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["86401", "31536000", "999999999999", "1" * 13, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"]
-    + ["Fri, 31 Dec 9999 23:59:59 -2359"],
+    [
+        *("86401", "31536000", "999999999999", "1" * 13, "9" * 5000),
+        *("Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"),
+    ],
 )
 def test_a_year_is_cut_to_a_day(text: str) -> None:
     assert retry_after(text, NOW) == DAY
@@ -162,10 +164,12 @@ def test_a_year_is_cut_to_a_day(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "soon", "-5", "+5", "1.5", "1e3", "0x10", "5, 7", "5 seconds", "١٢٠", "１２０", "²", "\x00"]
-    + ["2026-03-01T12:02:00Z", "Sun, 01 Mar 2026 25:02:00 GMT", "Sun, 32 Mar 2026 12:02:00 GMT"]
-    + ["Sun, 01 Mar 99999999 12:02:00 GMT", "Sun, 01 Mar 2026 12:02:00 +9999999", "12 03", "Sun, 01 Mar", "a" * 9999]
-    + ["Sun, 01 Mar 2026 1٢:02:00 GMT", "Sun, 01 Mar 2026 12:02:00 GMT".replace("0", "０")],
+    [
+        *("", " ", "soon", "-5", "+5", "1.5", "1e3", "0x10", "5, 7", "5 seconds", "12 03", "\x00", "a" * 9999),
+        *("١٢٠", "１２０", "²", "Sun, 01 Mar 2026 1٢:02:00 GMT", "Sun, ０1 Mar 2026 12:02:00 GMT"),
+        *("2026-03-01T12:02:00Z", "Sun, 01 Mar", "Sun, 01 Mar 2026 25:02:00 GMT", "Sun, 32 Mar 2026 12:02:00 GMT"),
+        *("Sun, 01 Mar 99999999 12:02:00 GMT", "Sun, 01 Mar 2026 12:02:00 +9999999"),
+    ],
 )
 def test_what_is_neither_number_nor_date_is_no_retry_after(text: str) -> None:
     assert retry_after(text, NOW) is None

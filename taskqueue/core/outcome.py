@@ -332,7 +332,7 @@ def read_answer(
             message = "the target began to answer, then closed the connection before the body was whole"
     if cls.name != "success":
         if control == "abort" or (response.header("upstash-nonretryable-error") or "").strip().lower() == "true":
-            cls = replace(CLASSES["aborted"], partial=cls.partial, compensation=cls.compensation)
+            cls = replace(CLASSES["aborted"], partial=cls.partial)
         elif control == "retry":
             forced_retry = not cls.retryable
         error_type = error_type or "HTTPStatus"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -52,7 +51,7 @@ def secret_key(secret: str) -> bytes:
     """The key inside ``whsec_<base64>``; ValueError when it is not one of 24 to 64 bytes."""
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not secret.startswith(SECRET_PREFIX) or not 24 <= len(key) <= 64:
         raise ValueError("a signing secret is whsec_ followed by 24 to 64 bytes in base64")

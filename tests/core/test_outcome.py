@@ -36,7 +36,11 @@ def test_a_success_carries_no_error() -> None:
 
 
 def test_a_function_that_failed_behind_a_200_is_a_failure() -> None:
-    for said, name in [("Unhandled", "function_error"), (" handled ", "function_handled_error"), ("", "function_error")]:
+    for said, name in [
+        ("Unhandled", "function_error"),
+        (" handled ", "function_handled_error"),
+        ("", "function_error"),
+    ]:
         outcome = answered(200, headers=(("x-amz-function-error", said),))
         assert outcome.cls.name == name
         assert outcome.error_type == "X-Amz-Function-Error"

@@ -61,6 +61,8 @@ class Database:
 
     def check(self, *, allow_unsafe: bool = False) -> list[str]:
         """Refuse a database that would break a promise; return what was let through because of ``allow_unsafe``."""
+        if self.dialect.missing():
+            raise WrongRevision(f"there is no database at {self.url_shown} yet; run: taskqueue migrate")
         with self.read() as conn:
             risks = self.dialect.check(conn)
             current, head = migrations.current(conn), migrations.head()

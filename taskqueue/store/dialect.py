@@ -59,6 +59,9 @@ class Dialect(Protocol):
     def engines(self) -> tuple[Engine, Engine]:
         """One for write transactions and one for reads, which see one snapshot."""
 
+    def missing(self) -> bool:
+        """True when there is nothing to connect to and only a migration would make it."""
+
     def check(self, conn: Connection) -> list[str]:
         """What about this database could lose an acknowledged task, each as a sentence that says what to change."""
 

@@ -68,6 +68,9 @@ class Postgres:
     def engines(self) -> tuple[Engine, Engine]:
         return self._engine("READ COMMITTED", _BY_KEY), self._engine("REPEATABLE READ", "")
 
+    def missing(self) -> bool:
+        return False
+
     def check(self, conn: Connection) -> list[str]:
         version = int(conn.scalar(text("show server_version_num")) or 0)
         risks = (

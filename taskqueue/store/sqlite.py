@@ -63,6 +63,9 @@ class Sqlite:
         event.listen(reader, "begin", lambda conn: conn.exec_driver_sql("begin"))
         return writer, reader
 
+    def missing(self) -> bool:
+        return not self._file.exists()
+
     def check(self, conn: Connection) -> list[str]:
         risks = []
         if sqlite3.sqlite_version_info < OLDEST:

@@ -1,0 +1,133 @@
+"""One attempt: deliver, decide, settle. Whatever happens on the way, the task does not stay in ``running``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from functools import lru_cache
+from typing import TypedDict
+
+from taskqueue import telemetry
+from taskqueue.core.errors import InvalidTarget
+from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.outcome import Outcome, Phase, failed
+from taskqueue.core.target import parse_target
+from taskqueue.core.task import AttemptId, TaskId
+from taskqueue.delivery.http import Request, Transport
+from taskqueue.telemetry import Event
+from taskqueue.worker.headers import attempt_headers
+from taskqueue.worker.held import Cut, Held
+from taskqueue.worker.settler import Settler
+from taskqueue.worker.signing import SigningSecrets
+from taskqueue.worker.slots import Slots
+
+_RELEASED = ("released", "the worker stopped before it had sent the request")
+_INTERRUPTED = ("interrupted", "the worker stopped while the request was on its way or waiting for its answer")
+_target = lru_cache(maxsize=4096)(parse_target)
+
+
+class _Ids(TypedDict):
+    task_id: TaskId
+    attempt_id: AttemptId
+
+
+class Attempts:
+    """Carries claimed tasks to their settlement."""
+
+    def __init__(
+        self, transport: Transport, settler: Settler, slots: Slots, secrets: SigningSecrets, *, limits: Limits
+    ) -> None:
+        self._transport, self._settler, self._slots = transport, settler, slots
+        self._secrets, self._limits = secrets, limits
+
+    async def make(self, held: Held) -> None:
+        """Deliver, decide and settle; give the slot back in any case."""
+        try:
+            outcome = await self._outcome(held)
+            if outcome is not None:
+                settlement = self._decide(held, outcome)
+                if await self._settler.settle(settlement):
+                    _tell(held, outcome, settlement)
+        except Exception as error:  # the lease lapses, and reclaim settles what could not be settled here
+            telemetry.exception(Event.ATTEMPT_FAULT, error, **_ids(held))
+        finally:
+            self._slots.release(held)
+
+    async def _outcome(self, held: Held) -> Outcome | None:
+        """How the attempt ended; ``None`` when its lease is, or may be, somebody else's: then nothing is written."""
+        try:
+            if held.fenced:
+                held.cut(Cut.FENCED)
+            if held.cut_for is None:
+                with held.delivering():
+                    outcome = await self._transport.deliver(self._request(held), held.trace)
+                _tell_trouble(held)
+                return outcome
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if held.cut_for is None or current is None:
+                raise
+            current.uncancel()
+        except InvalidTarget as error:  # taken at its submit, but the rules have become stricter
+            return failed("target_forbidden", "InvalidTarget", error.detail)
+        except Exception as error:
+            return _surprise(held, error)
+        return self._cut(held)
+
+    def _request(self, held: Held) -> Request:
+        spec = held.task.spec
+        return Request(
+            target=_target(spec.target_url),
+            method=spec.method,
+            headers=attempt_headers(held.task, held.lease, secrets=self._secrets.of(spec.project), now=held.now()),
+            body=spec.body,
+            timeout=spec.timeout,
+        )
+
+    def _cut(self, held: Held) -> Outcome | None:
+        phase = held.trace.phase
+        why = held.cut_for.value if held.cut_for else None
+        telemetry.info(Event.ATTEMPT_CUT, **_ids(held), why=why, phase=phase.label)
+        if held.cut_for is Cut.DRAINED:
+            name, message = _RELEASED if phase < Phase.SENDING else _INTERRUPTED
+            return replace(
+                failed(name, "Drained", message, phase=phase),
+                timings=held.trace.timings(),
+                bytes_sent=held.trace.bytes_sent,
+                bytes_received=held.trace.bytes_received,
+            )
+        if held.cut_for is Cut.STALE:
+            self._settler.let_go(held.lease)
+        return None
+
+    def _decide(self, held: Held, outcome: Outcome) -> Settlement:
+        jitter = random.random()  # noqa: S311 - spreads load
+        try:
+            return decide(held.task, outcome, now=held.now(), jitter=jitter, limits=self._limits)
+        except Exception as error:
+            return decide(held.task, _surprise(held, error), now=held.now(), jitter=jitter, limits=self._limits)
+
+
+def _surprise(held: Held, error: Exception) -> Outcome:
+    telemetry.exception(Event.ATTEMPT_FAULT, error, **_ids(held))
+    message = "the worker could not make this attempt; its log says why"
+    return failed("local_resource", type(error).__name__, message, phase=held.trace.phase)
+
+
+def _tell_trouble(held: Held) -> None:
+    """What goes into the log and on no record: a forbidden address, a fault of ours inside the transport."""
+    trace = held.trace
+    if trace.forbidden is not None:
+        host, address = trace.forbidden.host, trace.forbidden.address
+        telemetry.warning(Event.TARGET_FORBIDDEN, **_ids(held), host=host, address=address)
+    if trace.surprise is not None:
+        telemetry.exception(Event.ATTEMPT_FAULT, trace.surprise, **_ids(held))
+
+
+def _tell(held: Held, outcome: Outcome, settlement: Settlement) -> None:
+    telemetry.debug(Event.ATTEMPT_SETTLED, **_ids(held), outcome=outcome.cls.name, state=settlement.state.value)
+
+
+def _ids(held: Held) -> _Ids:
+    return {"task_id": held.task.id, "attempt_id": held.lease.attempt_id}

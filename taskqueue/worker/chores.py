@@ -1,0 +1,127 @@
+"""Timed upkeep on a thread of its own: lapsed leases, expired tasks, bulk operations, old rows."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from taskqueue import telemetry
+from taskqueue.core.lifecycle import Limits, Settlement, decide, expire
+from taskqueue.core.outcome import lapsed
+from taskqueue.core.task import Task, TaskState
+from taskqueue.store import leases, operations, retention
+from taskqueue.store.database import Database
+from taskqueue.telemetry import Event
+from taskqueue.worker.clock import ticks
+from taskqueue.worker.outage import Outage
+from taskqueue.worker.settling import write
+
+_BATCH = operations.BATCH
+_OPERATIONS_SECONDS, _PRUNE_SECONDS = 0.5, 60.0
+
+
+@dataclass(slots=True)
+class _Chore:
+    name: str
+    every: float  # seconds
+    once: Callable[[], int]  # does one batch; returns how many rows it took care of
+    due_at: float = 0.0
+    outage: Outage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outage = Outage(self.name)
+
+
+class Chores:
+    """Every worker does all of them, each at its own moments; that two do the same at once harms nobody."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        limits: Limits,
+        reclaim_every: timedelta,
+        keep_ended: timedelta,
+        keep_dead: timedelta,
+    ) -> None:
+        self._database, self._limits = database, limits
+        self._keep_ended, self._keep_dead = keep_ended, keep_dead
+        sweep = reclaim_every.total_seconds()
+        self._chores = [
+            _Chore("reclaim", sweep, self._reclaim),
+            _Chore("expire", sweep, self._expire),
+            _Chore("operations", _OPERATIONS_SECONDS, self._advance),
+            _Chore("prune", _PRUNE_SECONDS, self._prune),
+        ]
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        now = ticks()
+        for chore in self._chores:
+            chore.due_at = now + chore.every * random.random()  # noqa: S311 - so that many workers do not march in step
+        threading.Thread(target=self._run, name="taskqueue-chores", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while True:
+            chore = min(self._chores, key=lambda each: each.due_at)
+            if self._stopped.wait(max(0.0, chore.due_at - ticks())):
+                return
+            self._do(chore)
+
+    def _do(self, chore: _Chore) -> None:
+        try:
+            done = chore.once()
+        except Exception as error:
+            chore.due_at = ticks() + chore.outage.struck(error)
+        else:
+            chore.outage.over()
+            # A whole batch means that there is more; the others get their turn in between.
+            pause = 0.0 if done >= _BATCH else chore.every * random.uniform(0.8, 1.2)  # noqa: S311
+            chore.due_at = ticks() + pause
+
+    def _reclaim(self) -> int:
+        with self._database.read() as conn:
+            found = leases.lapsed(conn, self._database, limit=_BATCH)
+            now = self._database.now(conn)
+        tombstones = [task.lease for task in found if task.state is TaskState.CANCELLED and task.lease]
+        if tombstones:
+            with self._database.begin() as conn:
+                leases.let_go(conn, self._database, tombstones)
+        lost = [task for task in found if task.state is TaskState.RUNNING]
+        outcome, jitter = lapsed(), random.random()  # noqa: S311
+        self._write(
+            lost, lambda task: decide(task, outcome, now=now, jitter=jitter, limits=self._limits), Event.LEASE_LAPSED
+        )
+        return len(found)
+
+    def _expire(self) -> int:
+        with self._database.read() as conn:
+            found = leases.expired(conn, self._database, limit=_BATCH)
+            now = self._database.now(conn)
+        self._write(found, lambda task: expire(task, now=now), Event.TASK_EXPIRED)
+        return len(found)
+
+    def _write(self, tasks: list[Task], settlement_of: Callable[[Task], Settlement], event: Event) -> None:
+        if not tasks:
+            return
+        written = write(self._database, [settlement_of(task) for task in tasks], limits=self._limits)
+        refused = dict(written.refused)
+        for task in tasks:
+            if task.id in refused:
+                telemetry.exception(Event.SETTLE_REFUSED, refused[task.id], task_id=task.id)
+            elif task.id not in written.stale:
+                telemetry.info(event, task_id=task.id, worker=task.worker)
+
+    def _advance(self) -> int:
+        with self._database.begin() as conn:
+            return operations.advance(conn, self._database)
+
+    def _prune(self) -> int:
+        with self._database.begin() as conn:
+            return retention.prune(conn, self._database, ended=self._keep_ended, dead=self._keep_dead, limit=_BATCH)

@@ -1,0 +1,74 @@
+"""Extending leases from a thread of its own: an event loop that stalls must not lose them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from datetime import timedelta
+
+from taskqueue.store import leases
+from taskqueue.store.database import Database
+from taskqueue.worker.clock import ticks
+from taskqueue.worker.held import Cut, Held
+from taskqueue.worker.outage import Outage
+from taskqueue.worker.slots import Slots
+
+_DEAD_LOOP_SECONDS = 60.0  # a loop that stands still for longer will not come back: others should take its tasks over
+
+
+class Heartbeat:
+    """Extends every held lease in one statement; the attempts whose lease turns out to be void are cut."""
+
+    def __init__(
+        self, database: Database, slots: Slots, *, lease: timedelta, every: timedelta, fence_margin: timedelta
+    ) -> None:
+        self._database, self._slots, self._lease = database, slots, lease
+        self._every = every.total_seconds()
+        self._reliable = (lease - fence_margin).total_seconds()
+        self._outage = Outage("extend")
+        self._stopped = threading.Event()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Beat until ``stop``; ``loop`` is told which attempts to cut."""
+        threading.Thread(target=self._run, args=(loop,), name="taskqueue-extend", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def fence(self, asked_at: float) -> float:
+        """Until when a lease can be relied on that was claimed or extended by a statement sent at ``asked_at``."""
+        return asked_at + self._reliable
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        pause = self._every
+        while not self._stopped.wait(pause):
+            began = ticks()
+            try:
+                self._beat(loop)
+            except Exception as error:
+                pause = min(self._outage.struck(error), self._every)
+            else:
+                self._outage.over()
+                pause = max(0.0, self._every - (ticks() - began))
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        held = self._slots.held()
+        if not held:
+            return
+        asked_at = ticks()
+        if asked_at - self._slots.pulse > _DEAD_LOOP_SECONDS:
+            raise RuntimeError("the event loop stands still: its leases are left to lapse")
+        with self._database.begin() as conn:
+            stale = leases.extend(conn, self._database, [each.lease for each in held], lease=self._lease)
+        for each in held:
+            if each.lease not in stale:
+                each.fence = self.fence(asked_at)
+        if stale:
+            with suppress(RuntimeError):  # the loop is closed: nothing is on the wire any more
+                loop.call_soon_threadsafe(_cut, [each for each in held if each.lease in stale])
+
+
+def _cut(stale: list[Held]) -> None:
+    for held in stale:
+        held.cut(Cut.STALE)

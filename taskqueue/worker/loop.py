@@ -1,0 +1,105 @@
+"""Claims work while slots are free: woken by hints, driven by polling alone if it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from taskqueue.core.task import DEFAULT_PROJECT
+from taskqueue.store import leases
+from taskqueue.store.database import Database
+from taskqueue.worker.clock import ticks
+from taskqueue.worker.held import Held
+from taskqueue.worker.off_loop import StoreThread, off_loop
+from taskqueue.worker.outage import Outage
+from taskqueue.worker.signing import SigningSecrets
+from taskqueue.worker.slots import Slots
+
+# Seconds between looks at a queue that had nothing more to give.
+_POLL_SHORTEST, _POLL_FIRST, _POLL_LONGEST = 0.05, 0.1, 1.0
+
+
+class Loop:
+    """Takes tasks for the free slots and hands each to ``start``; waits while there are no slots, tasks or store."""
+
+    def __init__(
+        self,
+        database: Database,
+        slots: Slots,
+        secrets: SigningSecrets,
+        start: Callable[[Held], None],
+        *,
+        worker: str,
+        lease: timedelta,
+        fence: Callable[[float], float],
+        batch: int,
+    ) -> None:
+        self._database, self._slots, self._secrets, self._start = database, slots, secrets, start
+        self._worker, self._lease, self._fence, self._batch = worker, lease, fence, batch
+        self._thread = StoreThread("claim")
+        self._outage, self._secrets_outage = Outage("claim"), Outage("load signing secrets")
+        self._poked, self._stopped = asyncio.Event(), asyncio.Event()
+
+    def poke(self) -> None:
+        """Something may be due: look now."""
+        self._poked.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; ``run`` returns soon, at the latest when the claim under way has been answered."""
+        self._stopped.set()
+        self.poke()
+
+    def close(self) -> None:
+        self._thread.close()
+
+    async def run(self) -> None:
+        """Claim until ``stop``. That the store is away is no reason to end."""
+        poll = _POLL_FIRST
+        while not self._stopped.is_set():
+            await self._slots.until_free()
+            self._poked.clear()
+            limit = min(self._slots.free, self._batch)
+            try:
+                held, next_due = await off_loop(self._thread, self._claim, limit)
+            except Exception as error:
+                await _either(self._stopped, self._outage.struck(error))
+                continue
+            self._outage.over()
+            for each in held:
+                self._start(each)
+            if len(held) < limit:
+                poll = _POLL_FIRST if held else min(_POLL_LONGEST, poll * 2)
+                if await _either(self._poked, _rest(poll, next_due)):
+                    poll = _POLL_FIRST
+
+    def _claim(self, limit: int) -> tuple[list[Held], timedelta | None]:
+        asked_at = ticks()
+        claimed = leases.claim(self._database, worker=self._worker, limit=limit, lease=self._lease)
+        held = [Held(task, fence=self._fence(asked_at)) for task in claimed.tasks]
+        # Here and not on the loop: were the loop to stall now, these leases would lapse.
+        self._slots.take(held)
+        try:
+            self._secrets.keep({DEFAULT_PROJECT, *(task.spec.project for task in claimed.tasks)})
+        except Exception as error:
+            self._secrets_outage.struck(error)
+        else:
+            self._secrets_outage.over()
+        return held, claimed.next_due
+
+
+def _rest(poll: float, next_due: timedelta | None) -> float:
+    """Until a task is due, at most ``poll``; with jitter, so that many workers do not look all at once."""
+    rest = poll * random.uniform(0.8, 1)  # noqa: S311 - spreads load
+    # Never less than the shortest: what is due and yet not given, such as a task past its expiry, would make us spin.
+    return rest if next_due is None else min(rest, max(_POLL_SHORTEST, next_due.total_seconds()))
+
+
+async def _either(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for ``event`` or for ``seconds``; True when it was the event."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False

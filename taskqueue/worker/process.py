@@ -1,0 +1,72 @@
+"""A worker process: its settings, its signals, its exit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+
+import uvloop
+
+from taskqueue import telemetry
+from taskqueue.config import Settings
+from taskqueue.core.errors import StoreUnavailable
+from taskqueue.store.database import Database
+from taskqueue.telemetry import Event
+from taskqueue.worker.outage import Outage
+from taskqueue.worker.worker import Worker
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+    Raises ``UnsafeDatabase`` or ``WrongRevision`` before anything is claimed. A database that is away is waited for.
+    """
+    _raise_file_limit()
+    database = Database.open(settings.database_url)
+    try:
+        _wait_for(database, settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(settings, database))
+    finally:
+        database.close()
+    return 0
+
+
+async def _work(settings: Settings, database: Database) -> None:
+    worker = Worker(settings, database)
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, _drain, worker, loop)
+    await worker.run()
+
+
+def _drain(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, os._exit, 128 + number)
+    worker.drain()
+
+
+def _wait_for(database: Database, settings: Settings) -> None:
+    outage = Outage("start")
+    while True:
+        try:
+            for warning in database.check(allow_unsafe=settings.allow_unsafe_database):
+                telemetry.warning(Event.DATABASE_UNSAFE, warning=warning)
+        except StoreUnavailable as error:
+            time.sleep(outage.struck(error))
+        else:
+            outage.over()
+            return
+
+
+def _raise_file_limit() -> None:
+    """Every attempt is a socket: take as many files as the operator's hard limit allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # "unlimited" is more than some systems grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

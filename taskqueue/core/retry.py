@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -112,16 +113,18 @@ def deferral(asked: timedelta | None, backoff: Backoff, deferrals: int, *, jitte
     return longest * (1 + RETRY_AFTER_JITTER * jitter)
 
 
+# The part of a wait that is sure, and the part that is left to chance.
+_SURE_AND_CHANCE: Mapping[Jitter, tuple[float, float]] = {
+    Jitter.FULL: (0.0, 1.0),
+    Jitter.EQUAL: (0.5, 0.5),
+    Jitter.SLIGHT: (0.8, 0.4),
+    Jitter.NONE: (1.0, 0.0),
+}
+
+
 def _jittered(whole: float, kind: Jitter, jitter: float) -> float:
-    match kind:
-        case Jitter.FULL:
-            return whole * jitter
-        case Jitter.EQUAL:
-            return whole * (1 + jitter) / 2
-        case Jitter.SLIGHT:
-            return whole * (0.8 + 0.4 * jitter)
-        case Jitter.NONE:
-            return whole
+    sure, chance = _SURE_AND_CHANCE[kind]
+    return whole * (sure + chance * jitter)
 
 
 @lru_cache(maxsize=1024)
@@ -134,7 +137,7 @@ def _waits(backoff: Backoff) -> wait_base:
             return wait_incrementing(start=initial, increment=initial, max=longest)
         case BackoffType.FIXED:
             return wait_fixed(initial)
-        case BackoffType.SCHEDULE:
+        case _:
             return wait_chain(*(wait_fixed(span.total_seconds()) for span in backoff.schedule))
 
 

@@ -17,6 +17,7 @@ from taskqueue.store.sqlite import Sqlite
 
 DEFAULT_WAIT = timedelta(seconds=1.5)  # leaves a request half a second to answer 503 within 2 s
 _HINTS = "taskqueue_hints"
+_UNAVAILABLE = "the database did not commit in time; the request may or may not have taken effect"
 
 
 def _no_offset() -> timedelta:
@@ -80,19 +81,17 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One write transaction, committed at the end. It waits for its turn, but not for long."""
-        hints: set[Hint] = set()
         committing = False
         try:
-            with self._writer.connect() as conn:
-                conn.info[_HINTS] = hints
-                with conn.begin():
-                    yield conn
-                    self.dialect.send_hints(conn, hints)
-                    committing = True
-        except (sqlalchemy_exc.DBAPIError, sqlalchemy_exc.TimeoutError) as error:
-            raise self._translated(error, rolled_back=not committing) from error
-        if hints:
-            self.dialect.sent_hints(hints)
+            with self._writer.connect() as conn, conn.begin():
+                hints = conn.info[_HINTS] = set[Hint]()
+                yield conn
+                committing = True
+                self.dialect.commit(conn, hints)
+        except Exception as error:
+            if self._unavailable(error):
+                raise StoreUnavailable(_UNAVAILABLE, rolled_back=not committing) from error
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -100,8 +99,10 @@ class Database:
         try:
             with self._reader.connect() as conn, conn.begin():
                 yield conn
-        except (sqlalchemy_exc.DBAPIError, sqlalchemy_exc.TimeoutError) as error:
-            raise self._translated(error, rolled_back=True) from error
+        except Exception as error:
+            if self._unavailable(error):
+                raise StoreUnavailable(_UNAVAILABLE, rolled_back=True) from error
+            raise
 
     def now(self, conn: Connection) -> datetime:
         """The database's clock. Every time that is stored or compared comes from it."""
@@ -119,11 +120,5 @@ class Database:
         self._writer.dispose()
         self._reader.dispose()
 
-    def _translated(self, error: Exception, *, rolled_back: bool) -> Exception:
-        """What the caller should see: an expected outage as ``StoreUnavailable``, a fault of ours as it is."""
-        if isinstance(error, sqlalchemy_exc.TimeoutError) or self.dialect.transient(error):
-            return StoreUnavailable(
-                "the database did not commit in time; the request may or may not have taken effect",
-                rolled_back=rolled_back,
-            )
-        return error
+    def _unavailable(self, error: Exception) -> bool:
+        return isinstance(error, sqlalchemy_exc.TimeoutError) or self.dialect.transient(error)

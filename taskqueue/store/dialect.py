@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -51,6 +51,15 @@ class Lane:
     key: str
 
 
+@dataclass(slots=True)
+class Changes:
+    """What one transaction writes. Rows of one table name the same columns; hot rows are such as ``match`` locked."""
+
+    inserts: dict[Table, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    rescheduled: Sequence[dict[str, Any]] = ()  # hot rows that give up their lease, with their new counters
+    gone: Sequence[dict[str, Any]] = ()  # hot rows to delete: project and task_id
+
+
 class Dialect(Protocol):
     """Every difference between SQLite and PostgreSQL that the store has to know."""
 
@@ -66,13 +75,13 @@ class Dialect(Protocol):
         """What about this database could lose an acknowledged task, each as a sentence that says what to change."""
 
     def now(self, conn: Connection) -> datetime:
-        """The database's clock."""
+        """The database's clock, as it read when this transaction began or later."""
 
     def transient(self, error: BaseException) -> bool:
         """True when the same statement may succeed later: the fault is not in what was asked."""
 
-    def insert(self, conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert many rows that name the same columns, in one statement."""
+    def write(self, conn: Connection, changes: Changes) -> None:
+        """Make all ``changes``, on PostgreSQL in one statement."""
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         """Insert those idempotency keys that are free or expired; return them as (project, key)."""
@@ -89,17 +98,8 @@ class Dialect(Protocol):
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
         """Lock, in id order, the rows of ``ready`` whose guard holds; return their task ids."""
 
-    def reschedule(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Give up the lease and set the counters of rows that ``match`` locked."""
-
-    def delete_ready(self, conn: Connection, project_ids: Sequence[tuple[str, UUID]]) -> None:
-        """Delete rows that ``match`` locked."""
-
-    def send_hints(self, conn: Connection, hints: Iterable[Hint]) -> None:
-        """Called just before the commit; PostgreSQL carries hints in the transaction."""
-
-    def sent_hints(self, hints: Iterable[Hint]) -> None:
-        """Called just after the commit; SQLite tells its listeners then."""
+    def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
+        """Commit, and see to it that listeners hear of it: together with the commit or after it, never before."""
 
     def listener(self, hints: frozenset[Hint]) -> Listener:
         """A new listener for ``hints``."""

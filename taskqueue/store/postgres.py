@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 from sqlalchemy import (
     URL,
     BigInteger,
@@ -33,10 +34,11 @@ from sqlalchemy.engine import ExceptionContext
 from taskqueue.core.task import Lease, Task
 from taskqueue.store import claim_postgres
 from taskqueue.store.columns import Id, Instant
-from taskqueue.store.dialect import Guard, Hint, Lane, Listener
+from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_postgres import CHANNEL, PostgresListener
 
 OLDEST = 150000
+_NOW = "taskqueue_now"
 _RISKS = {
     "fsync": "fsync is off: a power cut would lose acknowledged tasks; set fsync = on.",
     "full_page_writes": "full_page_writes is off: a power cut could tear pages; set full_page_writes = on.",
@@ -66,7 +68,7 @@ class Postgres:
         self._wait, self._pool_size = wait, pool_size
 
     def engines(self) -> tuple[Engine, Engine]:
-        return self._engine("READ COMMITTED", _BY_KEY), self._engine("REPEATABLE READ", "")
+        return self._engine("read committed", _BY_KEY), self._engine("repeatable read, read only", "")
 
     def missing(self) -> bool:
         return False
@@ -82,20 +84,29 @@ class Postgres:
         return risks + [risk for name, risk in _RISKS.items() if name in off]
 
     def now(self, conn: Connection) -> datetime:
-        instant: datetime = conn.execute(text("select clock_timestamp()")).scalar_one()
+        instant: datetime = conn.info[_NOW]
         return instant
 
     def transient(self, error: BaseException) -> bool:
-        if not isinstance(error, sqlalchemy_exc.DBAPIError):
+        cause = error.orig if isinstance(error, sqlalchemy_exc.DBAPIError) else error
+        if not isinstance(cause, psycopg.Error):
             return False
-        state = getattr(error.orig, "sqlstate", None)
-        if state is None:  # the connection broke before the server could say anything
-            return error.connection_invalidated or isinstance(error, sqlalchemy_exc.OperationalError)
-        return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+        if cause.sqlstate is None:  # the connection broke before the server could say anything
+            return isinstance(cause, psycopg.OperationalError)
+        return cause.sqlstate[:2] in _TRANSIENT_CLASSES or cause.sqlstate in _TRANSIENT_STATES
 
-    def insert(self, conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        if rows:
-            conn.execute(_insert(table, tuple(rows[0])), {"rows": _text(rows)})
+    def write(self, conn: Connection, changes: Changes) -> None:
+        tables = [(table, rows) for table, rows in changes.inserts.items() if rows]
+        statement = _write(
+            tuple((table, tuple(rows[0])) for table, rows in tables),
+            rescheduled=bool(changes.rescheduled),
+            gone=bool(changes.gone),
+        )
+        if statement is not None:
+            parameters = {table.name: _text(rows) for table, rows in tables}
+            hot = {"rescheduled": changes.rescheduled, "gone": changes.gone}
+            parameters |= {name: _text(rows) for name, rows in hot.items() if rows}
+            conn.execute(statement, parameters)
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         # In key order, so that two groups with keys in common wait for each other instead of deadlocking.
@@ -117,26 +128,16 @@ class Postgres:
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
         return set(conn.execute(_MATCH, {"rows": _text(guards), "now": now}).scalars())
 
-    def reschedule(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        if rows:
-            conn.execute(_RESCHEDULE, {"rows": _text(rows)})
-
-    def delete_ready(self, conn: Connection, project_ids: Sequence[tuple[str, UUID]]) -> None:
-        if project_ids:
-            gone = [{"project": project, "task_id": task_id} for project, task_id in project_ids]
-            conn.execute(_DELETE_READY, {"rows": _text(gone)})
-
-    def send_hints(self, conn: Connection, hints: Iterable[Hint]) -> None:
-        for hint in hints:
-            conn.execute(_NOTIFY, {"channel": CHANNEL, "hint": hint.value})
-
-    def sent_hints(self, hints: Iterable[Hint]) -> None:
-        """Nothing: the transaction carried them."""
+    def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
+        if hints:
+            # Together in one message: the database notifies exactly those who could see the commit.
+            told = "".join(f"select pg_notify('{CHANNEL}', '{hint.value}'); " for hint in hints)
+            _raw(conn).execute(f"{told}commit", prepare=False)
 
     def listener(self, hints: frozenset[Hint]) -> Listener:
         return PostgresListener(self._url, hints)
 
-    def _engine(self, isolation: Literal["READ COMMITTED", "REPEATABLE READ"], planner: str) -> Engine:
+    def _engine(self, mode: str, planner: str) -> Engine:
         milliseconds = int(self._wait / timedelta(milliseconds=1))
         options = (
             f"-c statement_timeout={milliseconds * 4} -c lock_timeout={milliseconds}"
@@ -144,7 +145,7 @@ class Postgres:
         )
         engine = create_engine(
             self._url,
-            isolation_level=isolation,
+            isolation_level="AUTOCOMMIT",  # transactions begin in _begin, with more than SQLAlchemy would say
             pool_size=self._pool_size,
             max_overflow=0,
             pool_timeout=self._wait.total_seconds(),
@@ -155,8 +156,25 @@ class Postgres:
                 "tcp_user_timeout": str(milliseconds * 4),
             },
         )
+        event.listen(engine, "begin", lambda conn: _begin(conn, mode))
         event.listen(engine, "handle_error", _note_role_change)
         return engine
+
+
+def _begin(conn: Connection, mode: str) -> None:
+    """Begin and read the clock in one message; asking for each of them would cost a round trip of its own."""
+    try:
+        cursor = _raw(conn).execute(f"begin isolation level {mode}; select clock_timestamp()", prepare=False)
+    except psycopg.OperationalError:
+        # The server went away while this connection lay idle, and so did those beside it.
+        conn.engine.dispose()
+        raise
+    cursor.nextset()
+    conn.info[_NOW] = cursor.fetchone()[0]
+
+
+def _raw(conn: Connection) -> Any:
+    return conn.connection.driver_connection
 
 
 def _note_role_change(context: ExceptionContext) -> None:
@@ -190,18 +208,28 @@ def _text(rows: Sequence[object]) -> str:
     return _encode(rows).decode()
 
 
-def _records(alias: str, **types: str) -> str:
+def _records(alias: str, parameter: str = "rows", **types: str) -> str:
     """The rows of ``_text`` as a table; bytes arrive in base64."""
     columns = ", ".join(f'"{name}" {"text" if kind == "bytea" else kind}' for name, kind in types.items())
-    return f"json_to_recordset(cast(:rows as json)) as {alias} ({columns})"
+    return f"json_to_recordset(cast(:{parameter} as json)) as {alias} ({columns})"
 
 
-@lru_cache(maxsize=64)
-def _insert(table: Table, names: tuple[str, ...]) -> TextClause:
+@lru_cache(maxsize=256)
+def _write(inserts: tuple[tuple[Table, tuple[str, ...]], ...], *, rescheduled: bool, gone: bool) -> TextClause | None:
+    """One statement for all the changes a transaction makes: each costs a round trip only once."""
+    parts = [_insert(table, names) for table, names in inserts]
+    parts += [_RESCHEDULE] * rescheduled + [_DELETE_READY] * gone
+    if not parts:
+        return None
+    steps = ", ".join(f"step{number} as ({part})" for number, part in enumerate(parts))
+    return text(f"with {steps} select")
+
+
+def _insert(table: Table, names: tuple[str, ...]) -> str:
     types = {name: _type_name(table, name) for name in names}
     columns = ", ".join(f'"{name}"' for name in names)
     values = ", ".join(f"decode(\"{name}\", 'base64')" if types[name] == "bytea" else f'"{name}"' for name in names)
-    return text(f"insert into {table.name} ({columns}) select {values} from {_records('fresh', **types)}")
+    return f"insert into {table.name} ({columns}) select {values} from {_records('fresh', table.name, **types)}"
 
 
 def _type_name(table: Table, column: str) -> str:
@@ -244,6 +272,7 @@ _MATCH = text(f"""
 
 _AFTER = _records(
     "after",
+    "rescheduled",
     project="text",
     task_id="uuid",
     not_before="timestamptz",
@@ -253,20 +282,18 @@ _AFTER = _records(
     deferred="integer",
     memory="bytea",
 )
-_RESCHEDULE = text(f"""
+_RESCHEDULE = f"""
     update ready
        set lease_token = null, lease_until = null, attempt_id = null, started_at = null, worker = null,
            not_before = after.not_before, seq = after.seq, charged = after.charged, lost = after.lost,
            deferred = after.deferred, memory = decode(after.memory, 'base64')
       from {_AFTER}
      where ready.task_id = after.task_id and ready.project = after.project
-""")
+"""
 
-_DELETE_READY = text(f"""
-    delete from ready using {_records("gone", project="text", task_id="uuid")}
-     where ready.task_id = gone.task_id and ready.project = gone.project
-""")
+_DELETE_READY = f"""
+    delete from ready using {_records("leaving", "gone", project="text", task_id="uuid")}
+     where ready.task_id = leaving.task_id and ready.project = leaving.project
+"""
 
 _OFF = text("select name from pg_settings where name = any(:names) and setting = 'off'")
-
-_NOTIFY = text("select pg_notify(:channel, :hint)")

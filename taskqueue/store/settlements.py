@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from taskqueue.core.task import TaskId, TaskState
 from taskqueue.core.webhook import notices
 from taskqueue.store import lanes, rows, submissions
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Guard, Hint
+from taskqueue.store.dialect import Changes, Guard, Hint, Lane
 from taskqueue.store.schema import attempts, dead_letters, endings, ready
 
 
@@ -30,10 +30,13 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     now = database.now(conn)
     matched = database.dialect.match(conn, [_guard(item) for item in settlements], now=now)
     held = [item for item in settlements if item.task.id in matched]
-    _write_history(conn, database, held)
-    _write_hot_rows(conn, database, held, now=now)
     told = [submissions.mint(notice, now=now) for item in held for notice in notices(item, now=now)]
-    submissions.insert(conn, database, told, now=now)
+    _, changes = submissions.place(conn, database, told, now=now)
+    _add_history(changes, held)
+    _add_hot_rows(changes, held, now=now)
+    database.dialect.write(conn, changes)
+    _bury(conn, held)
+    _hint(conn, database, held, leaving)
     return {item.task.id for item in settlements} - matched
 
 
@@ -48,38 +51,48 @@ def _guard(item: Settlement) -> Guard:
     )
 
 
-def _write_history(conn: Connection, database: Database, held: Sequence[Settlement]) -> None:
-    bulk = database.dialect.insert
-    bulk(conn, attempts, [rows.attempt_columns(item.task, item.attempt) for item in held if item.attempt])
+def _add_history(changes: Changes, held: Sequence[Settlement]) -> None:
     ended = [item for item in held if item.ending]
-    bulk(conn, endings, [rows.ending_columns(item) for item in ended])
-    bulk(conn, dead_letters, [_dead_letter(item) for item in ended if item.state is TaskState.DEAD])
-    if ended:
+    changes.inserts |= {
+        attempts: [rows.attempt_columns(item.task, item.attempt) for item in held if item.attempt],
+        endings: [rows.ending_columns(item) for item in ended],
+        dead_letters: [_dead_letter(item) for item in ended if item.state is TaskState.DEAD],
+    }
+
+
+def _add_hot_rows(changes: Changes, held: Sequence[Settlement], *, now: datetime) -> None:
+    changes.rescheduled = [_rescheduled(item, item.wait, now) for item in held if item.wait is not None]
+    changes.gone = [
+        {"project": item.task.spec.project, "task_id": item.task.id}
+        for item in held
+        if item.ending and not _leaves_tombstone(item)
+    ]
+
+
+def _leaves_tombstone(item: Settlement) -> bool:
+    """A cancelled attempt is still on the wire: its row stays, void, until the worker lets go or the lease lapses."""
+    return item.state is TaskState.CANCELLED and item.task.lease is not None
+
+
+def _bury(conn: Connection, held: Sequence[Settlement]) -> None:
+    if stones := [_tombstone(item) for item in held if _leaves_tombstone(item)]:
+        conn.execute(_TOMBSTONE, stones)
+
+
+def _hint(conn: Connection, database: Database, held: Sequence[Settlement], leaving: set[Lane]) -> None:
+    """Let lanes go on, and tell whoever waits for an end or for something to claim."""
+    if any(item.ending for item in held):
         database.hint(conn, Hint.ENDED)
-
-
-def _write_hot_rows(conn: Connection, database: Database, held: Sequence[Settlement], *, now: datetime) -> None:
-    dialect = database.dialect
-    waiting = [item for item in held if item.wait is not None]
-    dialect.reschedule(conn, [_rescheduled(item, now) for item in waiting])
-    # A cancelled attempt is still on the wire: its row stays, void, until the worker lets go or the lease lapses.
-    tombstones = [item for item in held if item.state is TaskState.CANCELLED and item.task.lease]
-    if tombstones:
-        conn.execute(_TOMBSTONE, [_tombstone(item) for item in tombstones])
-    gone = [item.task for item in held if item.ending and item not in tombstones]
-    dialect.delete_ready(conn, [(task.spec.project, task.id) for task in gone])
-    released = lanes.advance(conn, {lane for task in gone if (lane := lanes.lane_of(task))})
-    if released or any(not item.wait for item in waiting):
+    if lanes.advance(conn, leaving) or any(item.wait == timedelta(0) for item in held):
         database.hint(conn, Hint.READY)
 
 
-def _rescheduled(item: Settlement, now: datetime) -> dict[str, Any]:
-    assert item.wait is not None, "only a task that waits is rescheduled"
+def _rescheduled(item: Settlement, wait: timedelta, now: datetime) -> dict[str, Any]:
     progress = item.progress
     return {
         "project": item.task.spec.project,
         "task_id": item.task.id,
-        "not_before": now + item.wait,
+        "not_before": now + wait,
         "seq": progress.seq,
         "charged": progress.charged,
         "lost": progress.lost,

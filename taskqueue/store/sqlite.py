@@ -6,9 +6,10 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     create_engine,
-    delete,
     event,
     select,
     update,
@@ -33,8 +33,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from taskqueue.core.errors import InvalidSettings
 from taskqueue.core.task import Lease, Task
 from taskqueue.store import claim_sqlite
-from taskqueue.store.columns import from_micros, to_micros
-from taskqueue.store.dialect import Guard, Hint, Lane, Listener
+from taskqueue.store.columns import Id, Instant, from_micros, to_micros
+from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_sqlite import SqliteListener, tell
 from taskqueue.store.network_file import network_filesystem
 from taskqueue.store.schema import idempotency_keys, ready
@@ -86,13 +86,18 @@ class Sqlite:
         return from_micros(self._clock.micros())
 
     def transient(self, error: BaseException) -> bool:
-        return isinstance(error, sqlalchemy_exc.OperationalError) and any(
-            words in str(error.orig).lower() for words in _TRANSIENT
-        )
+        cause = error.orig if isinstance(error, sqlalchemy_exc.DBAPIError) else error
+        return isinstance(cause, sqlite3.OperationalError) and any(words in str(cause).lower() for words in _TRANSIENT)
 
-    def insert(self, conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        if rows:
-            conn.exec_driver_sql(_insert(table, tuple(rows[0])), [tuple(map(_plain, row.values())) for row in rows])
+    def write(self, conn: Connection, changes: Changes) -> None:
+        for table, rows in changes.inserts.items():
+            if rows:
+                _insert(conn, table, rows)
+        if changes.rescheduled:
+            conn.exec_driver_sql(_RESCHEDULE, [_plain_hot_row(row) for row in changes.rescheduled])
+        if changes.gone:
+            gone = [(row["project"], row["task_id"].bytes) for row in changes.gone]
+            conn.exec_driver_sql("delete from ready where project = ? and task_id = ?", gone)
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         inserted = set()
@@ -127,19 +132,11 @@ class Sqlite:
         rows = {row.task_id: row for row in found}
         return {guard.task_id for guard in guards if _holds(guard, rows.get(guard.task_id), now)}
 
-    def reschedule(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        if rows:
-            conn.execute(_RESCHEDULE, [{f"after_{name}": value for name, value in row.items()} for row in rows])
-
-    def delete_ready(self, conn: Connection, project_ids: Sequence[tuple[str, UUID]]) -> None:
-        if project_ids:
-            conn.execute(_DELETE_READY, [{"guard_project": project, "guard_id": id_} for project, id_ in project_ids])
-
-    def send_hints(self, conn: Connection, hints: Iterable[Hint]) -> None:
-        """Nothing: a reader sees what a transaction wrote only after its commit."""
-
-    def sent_hints(self, hints: Iterable[Hint]) -> None:
-        tell(self._file, hints)
+    def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
+        raw: Any = conn.connection.driver_connection
+        raw.commit()
+        if hints:
+            tell(self._file, hints)
 
     def listener(self, hints: frozenset[Hint]) -> Listener:
         return SqliteListener(self._file, hints)
@@ -196,18 +193,31 @@ def _holds(guard: Guard, row: Any, now: datetime) -> bool:
     return same and (not guard.lapsed or row.lease_until <= now)
 
 
+def _insert(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert through the driver; SQLAlchemy's conversion of the parameters would cost more than the statement."""
+    statement, conversions = _insertion(table, tuple(rows[0]))
+    parameters = []
+    for row in rows:
+        values = list(row.values())
+        for place, convert in conversions:
+            if values[place] is not None:
+                values[place] = convert(values[place])
+        parameters.append(tuple(values))
+    conn.exec_driver_sql(statement, parameters)
+
+
+def _plain_hot_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "not_before": to_micros(row["not_before"]), "task_id": row["task_id"].bytes}
+
+
 @lru_cache(maxsize=64)
-def _insert(table: Table, names: tuple[str, ...]) -> str:
+def _insertion(table: Table, names: tuple[str, ...]) -> tuple[str, list[tuple[int, Callable[[Any], Any]]]]:
     columns = ", ".join(f'"{name}"' for name in names)
+    convert: dict[type, Callable[[Any], Any]] = {Id: attrgetter("bytes"), Instant: to_micros}
+    kinds = [type(table.c[name].type) for name in names]
+    conversions = [(place, convert[kind]) for place, kind in enumerate(kinds) if kind in convert]
     # Every name comes from the schema.
-    return f"insert into {table.name} ({columns}) values ({', '.join('?' * len(names))})"  # noqa: S608
-
-
-def _plain(value: Any) -> Any:
-    """A value as the driver takes it; SQLAlchemy's own conversion costs three times as much per row."""
-    if isinstance(value, UUID):
-        return value.bytes
-    return to_micros(value) if isinstance(value, datetime) else value
+    return f"insert into {table.name} ({columns}) values ({', '.join('?' * len(names))})", conversions  # noqa: S608
 
 
 def _configure(raw: Any, busy_timeout: int, wait: float) -> None:
@@ -243,16 +253,10 @@ _STATES = select(
 ).where(
     ready.c.project.in_(bindparam("projects", expanding=True)), ready.c.task_id.in_(bindparam("ids", expanding=True))
 )
-_RESCHEDULE = (
-    update(ready)
-    .where(ready.c.project == bindparam("after_project"), ready.c.task_id == bindparam("after_task_id"))
-    .values(
-        lease_token=None,
-        lease_until=None,
-        attempt_id=None,
-        started_at=None,
-        worker=None,
-        **{name: bindparam(f"after_{name}") for name in ("not_before", "seq", "charged", "lost", "deferred", "memory")},
-    )
-)
-_DELETE_READY = delete(ready).where(_MINE)
+_RESCHEDULE = """
+    update ready
+       set lease_token = null, lease_until = null, attempt_id = null, started_at = null, worker = null,
+           not_before = :not_before, seq = :seq, charged = :charged, lost = :lost, deferred = :deferred,
+           memory = :memory
+     where project = :project and task_id = :task_id
+"""

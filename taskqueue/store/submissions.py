@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, tuple_
+from sqlalchemy import Connection, Table, bindparam, delete, select, tuple_
 from uuid_utils.compat import uuid7
 
 from taskqueue.core.errors import KeyReused, StoreUnavailable
 from taskqueue.core.task import DEFAULT_EXPIRY, NewTask, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Hint
+from taskqueue.store.dialect import Changes, Hint
 from taskqueue.store.schema import idempotency_keys, ready, task_labels, tasks
 
 DEFAULT_KEY_TTL = timedelta(hours=24)
@@ -81,28 +81,29 @@ def submit(conn: Connection, database: Database, submissions: Sequence[Submissio
         # Another process committed one of these keys after we looked: look again.
         raise StoreUnavailable("an idempotency key was taken while it was being checked", rolled_back=True)
     fresh = [task for plan in plans if isinstance(plan, _Plan) for task in plan.fresh]
-    placed = {item.task.id: item.task for item in insert(conn, database, fresh, now=now)}
+    placed, changes = place(conn, database, fresh, now=now)
+    database.dialect.write(conn, changes)
     current = _current(conn, [plan for plan in plans if isinstance(plan, _Plan)])
-    return [plan if isinstance(plan, KeyReused) else _receipt(plan, {**current, **placed}) for plan in plans]
+    known_tasks = current | {task.id: task for task in placed}
+    return [plan if isinstance(plan, KeyReused) else _receipt(plan, known_tasks) for plan in plans]
 
 
-def insert(conn: Connection, database: Database, new: Sequence[Task], *, now: datetime) -> list[lanes.Placed]:
-    """Insert minted tasks with their hot rows and labels; a submit and a settlement's webhooks come here alike."""
-    if not new:
-        return []
+def place(conn: Connection, database: Database, new: Sequence[Task], *, now: datetime) -> tuple[list[Task], Changes]:
+    """Minted tasks in their lanes, and the rows to write; a submit and a settlement's webhooks come here alike."""
     placed = lanes.place(conn, database.dialect, new)
-    bulk = database.dialect.insert
-    bulk(conn, tasks, [rows.task_columns(item.task) for item in placed])
-    bulk(conn, ready, [rows.ready_columns(item.task, lane_position=item.position) for item in placed])
     labels = [
         {"project": item.task.spec.project, "label": label, "task_id": item.task.id}
         for item in placed
         for label in dict.fromkeys(item.task.spec.labels)
     ]
-    bulk(conn, task_labels, labels)
     if any(item.task.not_before is not None and item.task.not_before <= now for item in placed):
         database.hint(conn, Hint.READY)
-    return placed
+    inserts: dict[Table, Sequence[dict[str, Any]]] = {
+        tasks: [rows.task_columns(item.task) for item in placed],
+        ready: [rows.ready_columns(item.task, lane_position=item.position) for item in placed],
+        task_labels: labels,
+    }
+    return [item.task for item in placed], Changes(inserts)
 
 
 def mint(new: NewTask, *, now: datetime) -> Task:

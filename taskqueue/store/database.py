@@ -12,7 +12,6 @@ from sqlalchemy import exc as sqlalchemy_exc
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, UnsafeDatabase, WrongRevision
 from taskqueue.store import migrations
 from taskqueue.store.dialect import Dialect, Hint, Listener
-from taskqueue.store.postgres import Postgres
 from taskqueue.store.sqlite import Sqlite
 
 DEFAULT_WAIT = timedelta(seconds=1.5)  # leaves a request half a second to answer 503 within 2 s
@@ -52,6 +51,8 @@ class Database:
         if name == "sqlite":
             return cls(Sqlite(parsed, wait=wait), str(parsed), clock_offset)
         if name in ("postgresql", "postgres"):
+            from taskqueue.store.postgres import Postgres  # its driver is an extra: SQLite alone must run without it
+
             dialect = Postgres(parsed, wait=wait, pool_size=pool_size)
             return cls(dialect, parsed.render_as_string(hide_password=True), clock_offset)
         raise InvalidSettings(f"TASKQUEUE_DATABASE_URL names {name}; only sqlite and postgresql can be used")

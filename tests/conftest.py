@@ -70,6 +70,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+@pytest.fixture
+def sqlite_url(_sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
+    """A migrated, empty SQLite database, for tests that are not about the database."""
+    return _sqlite_template.copy(tmp_path)
+
+
 @pytest.fixture(params=BOTH)
 def bare_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database that was never migrated, on SQLite and on PostgreSQL."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -76,13 +77,18 @@ def _greet(settings: Settings, workers: int) -> None:
     click.echo(f"  API       {url}")
     click.echo(f"  Database  {settings.shown('database_url')}")
     click.echo(f"  Workers   {workers}")
-    click.echo("  Secret    shown by: taskqueue signing-secret")
+    click.echo(f"  Secret    shown by: {_program()} signing-secret")
     if settings.allowed_targets:
         click.secho(f"  DEVELOPMENT: tasks may call {settings.allowed_targets} on this machine's network", fg="yellow")
     click.echo("\n  Submit a task that calls the API itself, then look at it:\n")
     click.echo(f"  curl -sS {url}/v1/tasks -H 'Content-Type: application/json' -d '{task}'")
     click.echo(f"  curl -sS {url}/v1/tasks\n")
     sys.stdout.flush()
+
+
+def _program() -> str:
+    """This program as it can be typed here: `make run` does not put it on the path."""
+    return "taskqueue" if shutil.which("taskqueue") else os.path.relpath(sys.argv[0])
 
 
 def _require_free_port(settings: Settings) -> None:

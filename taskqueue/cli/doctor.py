@@ -77,6 +77,9 @@ def _settings() -> Iterator[Finding]:
 def _database(settings: Settings) -> Iterator[Finding]:
     yield from _folder(settings)
     database = Database.open(settings.database_url)
+    if database.dialect.missing():
+        yield Finding("database", "fail", f"there is no database at {database.url_shown} yet", "run: taskqueue migrate")
+        return
     try:
         risks = _risks(database)
         yield Finding("database", "ok", f"{database.url_shown} answers")
@@ -112,8 +115,6 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     if not scheme.startswith("sqlite"):
         return
     folder = Path(path).absolute().parent
-    if not folder.exists():
-        yield Finding("folder", "warn", f"{folder} does not exist yet", "run: taskqueue migrate")
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if os.access(existing, os.W_OK | os.X_OK):
         yield Finding("folder", "ok", f"{existing} can be written")

@@ -1,0 +1,94 @@
+"""`taskqueue doctor`, `settings` and `signing-secret`: what stands, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.support.databases import PostgresServer
+from tests.support.processes import environment, free_port, run
+
+
+def test_all_is_well_with_a_migrated_database(database_url: str, tmp_path: Path) -> None:
+    code, findings = _doctor(tmp_path, database_url=database_url, port=free_port())
+    assert code == 0
+    assert {finding["level"] for finding in findings.values()} == {"ok"}
+    assert {"settings", "database", "durability", "migrations", "clock", "secret", "port", "open files"} <= set(
+        findings
+    )
+
+
+def test_a_bare_database_is_found_with_the_command_that_mends_it(bare_database_url: str, tmp_path: Path) -> None:
+    code, findings = _doctor(tmp_path, database_url=bare_database_url)
+    assert code == 1
+    failed = [finding for finding in findings.values() if finding["level"] == "fail"]
+    assert "taskqueue migrate" in f"{failed[0]['found']} {failed[0]['advice']}"
+
+
+def test_a_server_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+    code, findings = _doctor(tmp_path, database_url="postgresql://someone:hunter2@127.0.0.1:1/db")
+    assert code == 1
+    assert "refused" in findings["database"]["found"]
+    assert "hunter2" not in json.dumps(findings)
+
+
+@pytest.mark.postgres
+def test_a_server_that_could_lose_a_commit_is_found(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    with postgres_server.database() as url:
+        with psycopg.connect(url) as conn:
+            name = sql.Identifier(conn.info.dbname)
+            conn.execute(sql.SQL("alter database {} set synchronous_commit = off").format(name))
+        code, findings = _doctor(tmp_path, database_url=url)
+        assert (code, findings["durability"]["level"]) == (1, "fail")
+        assert "synchronous_commit" in findings["durability"]["found"]
+
+
+def test_a_port_in_use_and_a_misspelt_variable_are_found(sqlite_url: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, findings = _doctor(tmp_path, database_url=sqlite_url, port=port, lease_second=3)
+    assert code == 1
+    assert findings["port"]["level"] == "fail"
+    assert findings["settings"]["level"] == "warn"
+    assert "TASKQUEUE_LEASE_SECONDS" in findings["settings"]["advice"]
+
+
+def test_people_get_a_line_per_check_with_what_to_do_below(tmp_path: Path) -> None:
+    told = run("doctor", cwd=tmp_path, environ=environment(tmp_path, port=free_port()))
+    assert told.returncode == 1
+    lines = told.stdout.splitlines()
+    assert any(line.startswith("fail  database") for line in lines)
+    assert any(line.strip() == "-> run: taskqueue migrate" for line in lines)
+
+
+def test_settings_are_listed_without_secrets(tmp_path: Path) -> None:
+    secret = "whsec_" + "QUJD" * 10
+    environ = environment(tmp_path, signing_secret=secret, database_url="postgresql://u:hunter2@h/d", port=9000)
+    listed = run("settings", cwd=tmp_path, environ=environ)
+    values = json.loads(run("settings", "--json", cwd=tmp_path, environ=environ).stdout)
+    assert values["TASKQUEUE_PORT"] == 9000
+    assert values["TASKQUEUE_SIGNING_SECRET"] == "set"
+    assert "hunter2" not in listed.stdout + json.dumps(values)
+    assert secret not in listed.stdout + json.dumps(values)
+
+
+def test_the_signing_secret_is_made_once_and_the_given_one_wins(sqlite_url: str, tmp_path: Path) -> None:
+    environ = environment(tmp_path, database_url=sqlite_url)
+    made = run("signing-secret", cwd=tmp_path, environ=environ).stdout
+    assert made.startswith("whsec_")
+    assert run("signing-secret", cwd=tmp_path, environ=environ).stdout == made
+    given = "whsec_" + "QUJD" * 10
+    environ = environment(tmp_path, database_url=sqlite_url, signing_secret=given)
+    assert json.loads(run("signing-secret", "--json", cwd=tmp_path, environ=environ).stdout) == {"secrets": [given]}
+
+
+def _doctor(directory: Path, **variables: object) -> tuple[int, dict[str, Any]]:
+    environ = environment(directory, **({"port": free_port()} | variables))
+    told = run("doctor", "--json", cwd=directory, environ=environ)
+    return told.returncode, {finding["check"]: finding for finding in json.loads(told.stdout)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,12 +14,13 @@ from taskqueue.core.task import Task, TaskState
 from taskqueue.store import leases, operations, retention
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
+from taskqueue.worker.background import Background
 from taskqueue.worker.clock import ticks
 from taskqueue.worker.outage import Outage
 from taskqueue.worker.settling import write
 
 _BATCH = operations.BATCH
-_OPERATIONS_SECONDS, _PRUNE_SECONDS = 0.5, 60.0
+_OPERATIONS_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -46,6 +46,7 @@ class Chores:
         reclaim_every: timedelta,
         keep_ended: timedelta,
         keep_dead: timedelta,
+        prune_every: timedelta = timedelta(minutes=1),
     ) -> None:
         self._database, self._limits = database, limits
         self._keep_ended, self._keep_dead = keep_ended, keep_dead
@@ -54,25 +55,22 @@ class Chores:
             _Chore("reclaim", sweep, self._reclaim),
             _Chore("expire", sweep, self._expire),
             _Chore("operations", _OPERATIONS_SECONDS, self._advance),
-            _Chore("prune", _PRUNE_SECONDS, self._prune),
+            _Chore("prune", prune_every.total_seconds(), self._prune),
         ]
-        self._stopped = threading.Event()
+        self.thread = Background("chores")
 
     def start(self) -> None:
         now = ticks()
         for chore in self._chores:
             chore.due_at = now + chore.every * random.random()  # noqa: S311 - so that many workers do not march in step
-        threading.Thread(target=self._run, name="taskqueue-chores", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
+        self.thread.start(self._run)
 
     def _run(self) -> None:
-        while True:
-            chore = min(self._chores, key=lambda each: each.due_at)
-            if self._stopped.wait(max(0.0, chore.due_at - ticks())):
-                return
+        while self.thread.rest((chore := self._next()).due_at - ticks()):
             self._do(chore)
+
+    def _next(self) -> _Chore:
+        return min(self._chores, key=lambda each: each.due_at)
 
     def _do(self, chore: _Chore) -> None:
         try:

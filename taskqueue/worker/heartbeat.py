@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import suppress
 from datetime import timedelta
 
 from taskqueue.store import leases
 from taskqueue.store.database import Database
+from taskqueue.worker.background import Background
 from taskqueue.worker.clock import ticks
 from taskqueue.worker.held import Cut, Held
 from taskqueue.worker.outage import Outage
@@ -27,14 +27,11 @@ class Heartbeat:
         self._every = every.total_seconds()
         self._reliable = (lease - fence_margin).total_seconds()
         self._outage = Outage("extend")
-        self._stopped = threading.Event()
+        self.thread = Background("extend")
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Beat until ``stop``; ``loop`` is told which attempts to cut."""
-        threading.Thread(target=self._run, args=(loop,), name="taskqueue-extend", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
+        """Beat until the thread is stopped; ``loop`` is told which attempts to cut."""
+        self.thread.start(lambda: self._run(loop))
 
     def fence(self, asked_at: float) -> float:
         """Until when a lease can be relied on that was claimed or extended by a statement sent at ``asked_at``."""
@@ -42,7 +39,7 @@ class Heartbeat:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pause = self._every
-        while not self._stopped.wait(pause):
+        while self.thread.rest(pause):
             began = ticks()
             try:
                 self._beat(loop)
@@ -50,7 +47,7 @@ class Heartbeat:
                 pause = min(self._outage.struck(error), self._every)
             else:
                 self._outage.over()
-                pause = max(0.0, self._every - (ticks() - began))
+                pause = self._every - (ticks() - began)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         held = self._slots.held()

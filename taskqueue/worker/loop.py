@@ -39,7 +39,7 @@ class Loop:
     ) -> None:
         self._database, self._slots, self._secrets, self._start = database, slots, secrets, start
         self._worker, self._lease, self._fence, self._batch = worker, lease, fence, batch
-        self._thread = StoreThread("claim")
+        self.thread = StoreThread("claim")
         self._outage, self._secrets_outage = Outage("claim"), Outage("load signing secrets")
         self._poked, self._stopped = asyncio.Event(), asyncio.Event()
 
@@ -52,9 +52,6 @@ class Loop:
         self._stopped.set()
         self.poke()
 
-    def close(self) -> None:
-        self._thread.close()
-
     async def run(self) -> None:
         """Claim until ``stop``. That the store is away is no reason to end."""
         poll = _POLL_FIRST
@@ -63,7 +60,7 @@ class Loop:
             self._poked.clear()
             limit = min(self._slots.free, self._batch)
             try:
-                held, next_due = await off_loop(self._thread, self._claim, limit)
+                held, next_due = await off_loop(self.thread, self._claim, limit)
             except Exception as error:
                 await _either(self._stopped, self._outage.struck(error))
                 continue

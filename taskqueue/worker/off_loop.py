@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
+
+from taskqueue.worker.background import Background
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _Answer = Callable[[Any, BaseException | None], None]
 
 
-class StoreThread:
-    """One thread that makes store calls in turn. A call that hangs does not keep the process from ending."""
+class StoreThread(Background):
+    """One thread that makes store calls in turn; begins with the first."""
 
     def __init__(self, name: str) -> None:
+        super().__init__(name)
         self._calls: SimpleQueue[tuple[Callable[[], Any], _Answer] | None] = SimpleQueue()
-        # A daemon, unlike the threads of an executor: those are joined at exit, however long the database keeps them.
-        threading.Thread(target=self._run, name=f"taskqueue-{name}", daemon=True).start()
+        self.start(self._run)
 
     def put(self, call: Callable[[], Any], answer: _Answer) -> None:
         """Queue ``call``; ``answer`` is called on this thread with its result or its exception."""
         self._calls.put((call, answer))
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Let the thread end after the calls already queued."""
         self._calls.put(None)
 

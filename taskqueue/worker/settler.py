@@ -33,7 +33,7 @@ class Settler:
 
     def __init__(self, database: Database, slots: Slots, *, limits: Limits) -> None:
         self._database, self._slots, self._limits = database, slots, limits
-        self._thread = StoreThread("settle")
+        self.thread = StoreThread("settle")
         self._outage = Outage("settle")
         self._waiting: list[_Waiting] = []
         self._since = 0.0  # when the oldest of them arrived, by the loop's clock
@@ -68,9 +68,6 @@ class Settler:
                     await self._enough.wait()
             await self._flush()
 
-    def close(self) -> None:
-        self._thread.close()
-
     async def _flush(self) -> None:
         batch, gone = self._next_batch(), self._gone
         self._gone = []
@@ -95,7 +92,7 @@ class Settler:
         """Try until the store answers. Only it knows whether a lease is void, so no outcome is thrown away early."""
         while True:
             try:
-                written = await off_loop(self._thread, write, self._database, settlements, limits=self._limits)
+                written = await off_loop(self.thread, write, self._database, settlements, limits=self._limits)
             except StoreUnavailable as error:
                 await asyncio.sleep(self._outage.struck(error))
             else:
@@ -104,7 +101,7 @@ class Settler:
 
     async def _free_lanes(self, gone: list[Lease]) -> None:
         try:
-            await off_loop(self._thread, self._let_go, gone)
+            await off_loop(self.thread, self._let_go, gone)
         except Exception as error:
             # The tombstones lapse like any lease, and reclaim frees their lanes then.
             await asyncio.sleep(self._outage.struck(error))

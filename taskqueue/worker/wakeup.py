@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint
+from taskqueue.worker.background import Background
 from taskqueue.worker.outage import Outage
 
-_SLICE_SECONDS = 1.0  # how soon the thread notices that it should end
+_SLICE_SECONDS = 0.25  # how soon the thread notices that it should end
 
 
 class Wakeup:
@@ -19,26 +19,24 @@ class Wakeup:
 
     def __init__(self, database: Database, poke: Callable[[], None]) -> None:
         self._database, self._poke = database, poke
-        self._stopped = threading.Event()
+        self.thread = Background("wakeup")
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        threading.Thread(target=self._run, args=(loop,), name="taskqueue-wakeup", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
+        self.thread.start(lambda: self._run(loop))
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         outage = Outage("listen")
-        while not self._stopped.is_set():
+        pause = 0.0
+        while self.thread.rest(pause):
             try:
                 self._listen(loop)
             except Exception as error:
-                self._stopped.wait(outage.struck(error))
+                pause = outage.struck(error)
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         listener = self._database.listener(Hint.READY)
         try:
-            while not self._stopped.is_set():
+            while self.thread.rest(0):
                 if listener.wait(_SLICE_SECONDS):
                     with suppress(RuntimeError):  # the loop is closed
                         loop.call_soon_threadsafe(self._poke)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,9 @@ from taskqueue.delivery.http import Transport
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.attempt import Attempts
+from taskqueue.worker.background import Background
 from taskqueue.worker.chores import Chores
+from taskqueue.worker.clock import ticks
 from taskqueue.worker.heartbeat import Heartbeat
 from taskqueue.worker.held import Cut, Held
 from taskqueue.worker.loop import Loop
@@ -29,6 +31,7 @@ from taskqueue.worker.slots import Slots
 from taskqueue.worker.wakeup import Wakeup
 from taskqueue.worker.watchdog import watch
 
+_JOIN_SECONDS = 0.5  # for threads in the middle of a call; one that hangs is left behind
 _LAST_SETTLE_SECONDS = 1.5  # for what the end of the grace cut short
 
 
@@ -124,13 +127,19 @@ class Worker:
                 await self._slots.until_empty()
 
     async def _close(self) -> None:
-        self._chores.stop()
-        self._wakeup.stop()
+        parts = (self._chores, self._wakeup, self._heartbeat, self._loop, self._settler)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._heartbeat.stop()
         await self._transport.close()
-        self._loop.close()
-        self._settler.close()
+        # Nothing is left on this event loop that standing still could harm.
+        _stop([part.thread for part in parts])
         telemetry.info(Event.WORKER_STOPPED, worker=self.id, left=self._slots.taken)
+
+
+def _stop(threads: Sequence[Background]) -> None:
+    for thread in threads:
+        thread.stop()
+    deadline = ticks() + _JOIN_SECONDS
+    for thread in threads:
+        thread.join(deadline - ticks())

@@ -1,14 +1,12 @@
 """Submit tasks and follow them from Python, Lambda handlers first; verify what the service sends.
 
-Standard library only, and quick to import: what speaks HTTP and TLS is loaded by ``TaskQueue()``.
+Standard library only, and quick to import: HTTP, TLS and JSON are loaded by ``TaskQueue()`` or at first use.
 Everything raised on purpose is a ``TaskQueueError``; wrong arguments are ``TypeError`` and ``ValueError``, as ever.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import select
 import time
 from binascii import a2b_base64, b2a_base64
@@ -24,11 +22,8 @@ RETRIES = 2
 BACKOFF = 0.2  # seconds, doubled each time, ±50 %
 MAX_PAUSE = 3.0  # seconds; a longer Retry-After is left to the caller
 MAX_IDLE = 45.0  # seconds; gateways forget idle connections after a minute or so, some without telling
-MAX_HOLD = 25.0  # seconds the service holds one long poll
 LAMBDA_MARGIN = 0.3  # seconds kept back for the handler to answer in
 TOLERANCE = 300  # seconds a signed message may be old, or ahead of this machine's clock
-
-_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 VERBATIM = frozenset({"payload", "headers", "labels", "metadata"})  # their insides are not ours to spell
 
 Json = Mapping[str, Any]
@@ -54,7 +49,7 @@ class ApiError(TaskQueueError):
     def __init__(self, status: int, problem: Json, *, retry_after: float = 0.0) -> None:
         faults = problem["errors"] if isinstance(problem.get("errors"), list) else []
         named = [f"{fault.get('pointer')}: {fault.get('detail')}" for fault in faults if isinstance(fault, dict)]
-        told = [str(part) for part in (status, problem.get("title"), problem.get("detail"), *named) if part]
+        told = [str(part) for part in (status, problem.get("title"), *(named or (problem.get("detail"),))) if part]
         super().__init__(" · ".join(told), indeterminate=status in (502, 503, 504))
         self.status, self.problem, self.retry_after = status, problem, retry_after
         self.transient = self.indeterminate or status == 429
@@ -134,6 +129,7 @@ class TaskQueue:
 
     def __init__(self, url: str | None = None, api_key: str | None = None, *, timeout: float = 2.5) -> None:
         # Loaded now and not by the first request: a Lambda has more processor time while it starts.
+        import json  # noqa: F401
         from functools import partial
         from http.client import HTTPConnection, HTTPException, HTTPSConnection
         from ssl import create_default_context
@@ -143,9 +139,7 @@ class TaskQueue:
         self.url, self._root, self._timeout = parts.geturl(), parts.path, timeout
         odd = not self.url.isascii() or set("@?#") & set(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or odd:
-            raise TaskQueueError(
-                "the service's URL looks like https://queue.example.com: ASCII, without user and query"
-            )
+            raise TaskQueueError("the service's URL looks like https://queue.example.com: ASCII, no user, no query")
         self._api_key = (api_key or os.environ.get("TASKQUEUE_API_KEY") or "").strip()
         if not (self._api_key.isascii() and self._api_key.isprintable()):
             raise TaskQueueError("the API key has characters that no header can hold: check TASKQUEUE_API_KEY")
@@ -163,14 +157,7 @@ class TaskQueue:
                 self._idle.pop()[0].close()
 
     def _call(
-        self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        *,
-        key: str | None = None,
-        hold: float = 0.0,
-        context: LambdaContext | None = None,
+        self, method: str, path: str, body: Json | None = None, *, key: str = "", hold: float = 0, context: Any = None
     ) -> tuple[dict[str, Any], str]:
         """The successful answer, parsed and as text; what may have been done is asked for again only under a key."""
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "taskqueue-client"}
@@ -184,15 +171,17 @@ class TaskQueue:
             try:
                 return self._answer(deadline, method, self._root + path, content, headers)
             except TaskQueueError as error:
-                error.idempotency_key = key
+                error.idempotency_key = key or None
                 pause = max(error.retry_after, BACKOFF * 2**retry * (0.5 + os.urandom(1)[0] / 255))
-                safe = error.transient and (method == "GET" or key is not None or not error.indeterminate)
+                safe = error.transient and (method == "GET" or key or not error.indeterminate)
                 if not safe or retry == RETRIES or pause > MAX_PAUSE or time.monotonic() + pause >= end:
                     raise
             time.sleep(pause)
             retry += 1
 
     def _answer(self, deadline: float, method: str, *request: Any) -> tuple[dict[str, Any], str]:
+        import json
+
         if (left := deadline - time.monotonic()) <= 0:
             raise Unreachable("no time is left to ask the service", indeterminate=False)
         connection = self._take()
@@ -205,8 +194,9 @@ class TaskQueue:
             self.close()  # what else is idle leads to the same peer
             if not isinstance(error, self._breakdowns):
                 raise
-            why = f"no answer from {self.url}: {str(error) or type(error).__name__}"
-            raise Unreachable(why, indeterminate=method != "GET") from error
+            doubt = "" if method == "GET" else "; it may have been done all the same"
+            why = f"no answer from {self.url} ({str(error) or 'timed out'}){doubt}"
+            raise Unreachable(why, indeterminate=bool(doubt)) from error
         if connection.sock:
             self._idle.append((connection, os.getpid(), time.time()))
         if status >= 300 and self._api_key:  # a peer that echoes the request must not bring the key into an exception
@@ -214,7 +204,7 @@ class TaskQueue:
         raw: Any = None
         with suppress(ValueError):
             raw = json.loads(content or b"{}")
-        ours = isinstance(raw, dict) and (status >= 300 or method == "DELETE" or raw.keys() & {"id", "items", "tasks"})
+        ours = isinstance(raw, dict) and (status == 204 or raw.keys() & {"id", "items", "tasks", "title"})
         if status < 300 and ours:
             return raw, content.decode()
         problem = raw if ours else {"detail": "this is not an answer of the task queue: check its URL"}
@@ -228,7 +218,7 @@ class TaskQueue:
             if (left := deadline - time.monotonic()) <= 0:  # nobody waits for the answer any more: send nothing
                 raise TimeoutError("timed out")
             connection.sock.settimeout(left)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
             connection.close()
             raise Unreachable(f"no connection to {self.url}: {error}", indeterminate=False) from error
         with suppress(ConnectionError):  # a service that refuses a large body may answer before it has read it
@@ -281,7 +271,7 @@ class Tasks:
         """The task once it has ended, or as it stands after ``timeout`` seconds."""
         end = time.monotonic() + timeout
         while True:
-            task = self.get(task_id, wait=min(MAX_HOLD, max(0.0, round(end - time.monotonic(), 3))))
+            task = self.get(task_id, wait=min(25.0, max(0.0, round(end - time.monotonic(), 3))))
             if task.ended or time.monotonic() >= end:
                 return task
             time.sleep(0.2)  # a busy service answers a long poll at once: do not ask again at full speed
@@ -333,16 +323,15 @@ def verify(headers: Mapping[str, str], body: bytes | str, secret: str | Iterable
     ``body`` is what arrived, unparsed; ``secret`` one ``whsec_…`` or several. A body other than JSON is returned as is.
     """
     import hmac
+    import json
 
     keys = [_secret_key(text) for text in ([secret] if isinstance(secret, str) else secret)]
     given = {name.lower(): value for name, value in headers.items()}
     timestamp = given.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - float(timestamp)) > TOLERANCE:
-        raise InvalidSignature(
-            "webhook-timestamp is missing or minutes off: a replay, or this machine's clock is wrong"
-        )
+        raise InvalidSignature("webhook-timestamp is missing or far off: a replay, or this machine's clock is wrong")
     content = body.encode() if isinstance(body, str) else body
-    signed = f"{given.get('webhook-id')}.{timestamp}.".encode("utf-8", "replace") + content
+    signed = f"{given.get('webhook-id', '')}.{timestamp}.".encode("utf-8", "replace") + content
     expected = [b"v1," + b2a_base64(hmac.digest(key, signed, "sha256"), newline=False) for key in keys]
     offered = given.get("webhook-signature", "").encode("utf-8", "replace").split()
     if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in offered):
@@ -396,5 +385,16 @@ def _wire(name: str, value: Any) -> Any:
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Mapping):
         given = {key: item for key, item in value.items() if item is not None or key == "payload"}
-        return {re.sub("_(.?)", lambda hump: hump[1].upper(), key): _wire(key, item) for key, item in given.items()}
+        return {_camel(key): _wire(key, item) for key, item in given.items()}
     return [_wire(name, item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,94 @@
+"""Following tasks to their end, and looking at lists of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from taskqueue.client import TaskQueue
+from tests.client.peer import TASK, peer, says
+
+Client = Callable[..., TaskQueue]
+DONE = TASK | {"status": "succeeded", "attempt": 1, "result": {"statusCode": 200}}
+
+
+def test_waiting_polls_until_the_task_has_ended(client_of: Client) -> None:
+    running = TASK | {"status": "running"}
+    with peer(says(200, TASK), says(200, running), says(200, DONE)) as service:
+        task = client_of(service).tasks.wait("a", timeout=60)
+    assert (task.ended, task.result) == (True, {"statusCode": 200})
+    assert [asked.path for asked in service.asked] == ["/v1/tasks/a?wait=25.0"] * 3
+
+
+def test_a_service_too_busy_to_hold_polls_is_not_asked_at_full_speed(client_of: Client) -> None:
+    with peer(says(200, TASK)) as service:
+        started = time.monotonic()
+        task = client_of(service).tasks.wait("a", timeout=0.7)
+    assert not task.ended
+    assert 0.7 <= time.monotonic() - started < 2
+    assert 2 <= len(service.asked) <= 5
+
+
+def test_waiting_for_no_time_looks_once(client_of: Client) -> None:
+    with peer(says(200, TASK)) as service:
+        assert not client_of(service).tasks.wait("a", timeout=0).ended
+    assert [asked.path for asked in service.asked] == ["/v1/tasks/a?wait=0.0"]
+
+
+@pytest.mark.parametrize(
+    ("steer", "method", "path"),
+    [
+        (lambda queue: queue.tasks.cancel("a"), "POST", "/v1/tasks/a/cancel"),
+        (lambda queue: queue.tasks.run_now("a"), "POST", "/v1/tasks/a/run-now"),
+        (lambda queue: queue.tasks.get("a/../b?"), "GET", "/v1/tasks/a%2F..%2Fb%3F"),
+        (lambda queue: queue.dead_letters.get("d"), "GET", "/v1/dead-letters/d"),
+        (lambda queue: queue.dead_letters.redrive("d"), "POST", "/v1/dead-letters/d/redrive"),
+        (lambda queue: queue.dead_letters.delete("d"), "DELETE", "/v1/dead-letters/d"),
+    ],
+)
+def test_each_verb_has_its_path(
+    client_of: Client, steer: Callable[[TaskQueue], object], method: str, path: str
+) -> None:
+    with peer(says(204) if method == "DELETE" else says(200, TASK)) as service:
+        steer(client_of(service))
+    assert [(asked.method, asked.path) for asked in service.asked] == [(method, path)]
+
+
+def test_attempts_come_as_they_are_on_record(client_of: Client) -> None:
+    attempts = [{"number": 1, "class": "server_error"}, {"number": 2, "class": "success"}]
+    with peer(says(200, {"items": attempts})) as service:
+        assert client_of(service).tasks.attempts("a") == attempts
+    assert service.asked[0].path == "/v1/tasks/a/attempts"
+
+
+def test_tasks_are_listed_page_by_page(client_of: Client) -> None:
+    with peer(
+        says(200, {"items": [TASK], "nextCursor": "c2"}), says(200, {"items": [], "nextCursor": None})
+    ) as service:
+        queue = client_of(service)
+        since = datetime(2030, 1, 31, 8, tzinfo=UTC)
+        first = queue.tasks.list(status="dead", created_after=since, target_host="a b", label=None, limit=1)
+        second = queue.tasks.list(cursor=first.next_cursor)
+    assert ([task.id for task in first.items], first.next_cursor) == ([TASK["id"]], "c2")
+    assert second == ([], None)
+    assert [asked.path for asked in service.asked] == [
+        "/v1/tasks?status=dead&createdAfter=2030-01-31T08%3A00%3A00.000Z&targetHost=a+b&limit=1",
+        "/v1/tasks?cursor=c2",
+    ]
+
+
+def test_dead_letters_are_listed_by_class_and_by_whether_they_were_redriven(client_of: Client) -> None:
+    letter = {"id": "d", "reason": "exhausted"}
+    with peer(says(200, {"items": [letter], "nextCursor": None})) as service:
+        page = client_of(service).dead_letters.list(class_="timeout", include_redriven=True)
+    assert list(page.items) == [letter]
+    assert service.asked[0].path == "/v1/dead-letters?class=timeout&includeRedriven=true"
+
+
+def test_a_redrive_says_what_changes(client_of: Client) -> None:
+    with peer(says(200, TASK)) as service:
+        client_of(service).dead_letters.redrive("d", payload=None, timeout=timedelta(minutes=5), retries=1)
+    assert service.asked[0].json == {"payload": None, "timeout": 300, "retries": 1}

@@ -1,0 +1,26 @@
+"""A second process on the same database, as far as the store can tell; and the invariants after every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from taskqueue.store.database import Database
+from tests.store.invariants import faults
+from tests.support.clock import Clock
+
+
+@pytest.fixture
+def other(database_url: str, clock: Clock) -> Iterator[Database]:
+    """Another ``Database`` on the same database, with pools of its own and the same clock."""
+    opened = Database.open(database_url, clock_offset=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sound(database: Database) -> Iterator[None]:
+    """After the test, nothing in the database contradicts anything else."""
+    yield
+    assert faults(database) == []

@@ -1,0 +1,155 @@
+"""What must hold of the whole database after every commit, however it came about."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from taskqueue.core.lifecycle import Limits
+from taskqueue.store.database import Database
+from taskqueue.store.rows import ids_of
+from taskqueue.store.schema import attempts, dead_letters, endings, idempotency_keys, ready, task_labels, tasks
+
+_LOST = ("worker_lost", "interrupted")
+_TOLD_BY_DEFAULT = "cancelled,dead,succeeded"
+_NOT_FAILURES = ("success", "cancelled", "released")
+Key = tuple[str, UUID]
+
+
+def faults(database: Database, *, limits: Limits | None = None) -> list[str]:
+    """Every way in which the database contradicts itself, as sentences; empty when all is well."""
+    with database.read() as conn:
+        return list(_Picture(conn, limits or Limits()).faults())
+
+
+class _Picture:
+    """All rows of one moment, by task."""
+
+    def __init__(self, conn: Connection, limits: Limits) -> None:
+        self.limits = limits
+        self.tasks = {(row.project, row.id): row for row in conn.execute(select(tasks))}
+        self.ready = {(row.project, row.task_id): row for row in conn.execute(select(ready))}
+        self.endings = _grouped(conn, endings, endings.c.generation)
+        self.attempts = _grouped(conn, attempts, attempts.c.generation, attempts.c.number)
+        self.letters = _grouped(conn, dead_letters, dead_letters.c.generation)
+        self.labels = {(row.project, row.task_id) for row in conn.execute(select(task_labels))}
+        self.keys = conn.execute(select(idempotency_keys)).all()
+        self.webhooks: defaultdict[Key, list[Any]] = defaultdict(list)
+        for row in self.tasks.values():
+            if row.cause_task_id is not None:
+                self.webhooks[row.project, row.cause_task_id].append(row)
+
+    def faults(self) -> Iterator[str]:
+        for name, rows in (("ready", self.ready), ("endings", self.endings), ("attempts", self.attempts)):
+            yield from (f"{name} knows task {key[1]}, which is none" for key in rows if key not in self.tasks)
+        yield from (f"a dead letter of {key[1]}, which is no task" for key in self.letters if key not in self.tasks)
+        yield from (f"a label of {key[1]}, which is no task" for key in self.labels if key not in self.tasks)
+        yield from (f"a webhook tells of {key[1]}, which is no task" for key in self.webhooks if key not in self.tasks)
+        for key in self.tasks:
+            for fault in self._of_task(key):
+                yield f"task {key[1]}: {fault}"
+        yield from self._of_lanes()
+        for row in self.keys:
+            missing = [task_id for task_id in ids_of(row.task_ids) if (row.project, task_id) not in self.tasks]
+            yield from (f"key {row.key} stands for {task_id}, which is no task" for task_id in missing)
+
+    def _of_task(self, key: Key) -> Iterator[str]:
+        yield from self._of_state(key)
+        yield from self._of_attempts(key)
+        yield from self._of_deaths(key)
+        yield from self._of_webhooks(key)
+
+    def _of_state(self, key: Key) -> Iterator[str]:
+        hot, ends = self.ready.get(key), self.endings.get(key, [])
+        generations = [end.generation for end in ends]
+        newest = hot.generation if hot is not None else len(ends)
+        ended = newest if hot is None or hot.cancelled else newest - 1
+        if generations != list(range(1, ended + 1)):
+            yield f"endings of generations {generations}, though {ended} have ended"
+        if hot is None and not ends:
+            yield "neither alive nor ended"
+        if hot is not None and hot.cancelled and (not ends or ends[-1].state != "cancelled"):
+            yield "a tombstone without a cancelled ending"
+        if any(end.state != "dead" for end in ends[: newest - 1]):
+            yield "a generation after one that did not die"
+        counts = [end.seq for end in ends] + ([hot.seq] if hot is not None and not hot.cancelled else [])
+        if sorted(set(counts)) != counts:
+            yield f"seq does not grow from generation to generation: {counts}"
+
+    def _of_attempts(self, key: Key) -> Iterator[str]:
+        hot = self.ready.get(key)
+        counters = {end.generation: (end, end.number) for end in self.endings.get(key, [])}
+        if hot is not None and not hot.cancelled:
+            counters[hot.generation] = (hot, hot.number - (hot.lease_token is not None))
+        closed: defaultdict[int, list[Any]] = defaultdict(list)
+        for attempt in self.attempts.get(key, []):
+            closed[attempt.generation].append(attempt)
+        if unknown := set(closed) - set(counters):
+            yield f"attempts of generations {sorted(unknown)}, which never began"
+        for generation, (row, number) in counters.items():
+            found = closed[generation]
+            if [attempt.number for attempt in found] != list(range(1, number + 1)):
+                yield f"attempts {[attempt.number for attempt in found]} of {number} on record"
+            charged = sum(attempt.charged for attempt in found)
+            lost = sum(attempt._mapping["class"] in _LOST for attempt in found)
+            if (row.charged, row.lost, row.deferred) != (charged, lost, len(found) - charged - lost):
+                yield f"counts {(row.charged, row.lost, row.deferred)} do not fit its attempts"
+            if lost > self.limits.lost_limit + 1 or charged > self._budget(key) + 1:
+                yield f"tried too often: {charged} charged, {lost} lost"
+
+    def _budget(self, key: Key) -> int:
+        task = self.tasks[key]
+        return 10 if task.kind == "webhook" else int(task.retries)
+
+    def _of_deaths(self, key: Key) -> Iterator[str]:
+        hot, ends = self.ready.get(key), self.endings.get(key, [])
+        deaths = [end.generation for end in ends if end.state == "dead"]
+        letters = self.letters.get(key, [])
+        if [letter.generation for letter in letters] != deaths:
+            yield f"dead letters of generations {[letter.generation for letter in letters]} for deaths {deaths}"
+        newest = hot.generation if hot is not None else len(ends)
+        for letter in letters:
+            if (letter.redriven_at is not None) != (letter.generation < newest):
+                yield f"dead letter of generation {letter.generation} is marked wrongly as redriven or not"
+
+    def _of_webhooks(self, key: Key) -> Iterator[str]:
+        task = self.tasks[key]
+        found = [(row.cause_generation, row.cause_seq, _kind(row)) for row in self.webhooks.get(key, [])]
+        told = set() if task.webhook_events is None else set(task.webhook_events.split(","))
+        asked = told or set(_TOLD_BY_DEFAULT.split(",")) if task.webhook_url and task.kind == "task" else set()
+        due = {(end.generation, end.seq, end.state) for end in self.endings.get(key, []) if end.state in asked}
+        if {each for each in found if each[2] != "attemptFailed"} != due:
+            yield f"webhooks {sorted(found)} for endings {sorted(due)}"
+        failures = [row for row in self.attempts.get(key, []) if row._mapping["class"] not in _NOT_FAILURES]
+        told_of = sum(each[2] == "attemptFailed" for each in found)
+        if told_of != (len(failures) if "attemptFailed" in asked else 0):
+            yield f"{told_of} webhooks for {len(failures)} failed attempts"
+
+    def _of_lanes(self) -> Iterator[str]:
+        lanes: defaultdict[tuple[str, str, str], list[Any]] = defaultdict(list)
+        for row in self.ready.values():
+            if row.ordering_key is not None:
+                lanes[row.project, row.queue, row.ordering_key].append(row)
+        for lane, rows in lanes.items():
+            places = sorted(row.lane_position for row in rows)
+            free = [row.lane_position for row in rows if not row.held]
+            if len(set(places)) < len(places):
+                yield f"lane {lane} has two tasks in one place: {places}"
+            if free != places[:1]:
+                yield f"lane {lane} lets {free} go of {places}"
+
+
+def _grouped(conn: Connection, table: Any, *order: Any) -> dict[Key, list[Any]]:
+    found: defaultdict[Key, list[Any]] = defaultdict(list)
+    for row in conn.execute(select(table).order_by(*order)):
+        found[row.project, row.task_id].append(row)
+    return dict(found)
+
+
+def _kind(row: Any) -> str:
+    return str(json.loads(row.body)["type"]).removeprefix("task.")

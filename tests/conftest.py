@@ -65,8 +65,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         template: SqliteTemplate = request.getfixturevalue("_sqlite_template")
         return template.copy(tmp_path)
-    url: str = request.getfixturevalue("_postgres_url")
-    empty(url)
+    url: str = request.getfixturevalue("postgres_url")
     return url
 
 
@@ -74,6 +73,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def sqlite_url(_sqlite_template: SqliteTemplate, tmp_path: Path) -> str:
     """A migrated, empty SQLite database, for tests that are not about the database."""
     return _sqlite_template.copy(tmp_path)
+
+
+@pytest.fixture
+def postgres_url(_postgres_url: str) -> str:
+    """A migrated, empty PostgreSQL database, for tests that are about PostgreSQL alone."""
+    empty(_postgres_url)
+    return _postgres_url
 
 
 @pytest.fixture(params=BOTH)

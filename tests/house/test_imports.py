@@ -32,7 +32,7 @@ def test_every_third_party_import_is_a_declared_dependency() -> None:
     undeclared = {
         f"{relative(path)} imports {package}"
         for path in modules("taskqueue/", "migrations/")
-        for package in _imported(path) - {"taskqueue", *sys.stdlib_module_names}
+        for package in _imported(path) - {"taskqueue", "_typeshed", *sys.stdlib_module_names}
         if not {_name(name) for name in distributions.get(package, ())} & declared
     }
     # Flask brings werkzeug: the two are one project, and naming a version here could only contradict it.

@@ -72,7 +72,7 @@ class Running:
 @contextmanager
 def running(*arguments: str, cwd: Path, environ: Mapping[str, str], program: Path | None = None) -> Iterator[Running]:
     """A command that runs meanwhile; at the end it is stopped, with all that it started."""
-    log = cwd / f"{arguments[0]}-{time.monotonic_ns()}.log"
+    log = cwd / f"{Path(arguments[0]).name}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*_command(program), *arguments],

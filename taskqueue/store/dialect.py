@@ -93,7 +93,7 @@ class Dialect(Protocol):
         """Lease up to ``limit`` due tasks, never more. What an edited redrive changed is not in them yet."""
 
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
-        """Move ``lease_until`` of the leases that still hold; return their task ids."""
+        """Move ``lease_until`` of the leases that still hold; return their tokens."""
 
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
         """Lock, in id order, the rows of ``ready`` whose guard holds; return their task ids."""

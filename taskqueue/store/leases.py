@@ -41,7 +41,7 @@ def claim(database: Database, *, worker: str, limit: int, lease: timedelta) -> C
 def extend(conn: Connection, database: Database, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
     """Keep each lease for another span of ``lease``; return the stale ones, whose tasks have moved on."""
     held = database.dialect.extend(conn, leases, until=database.now(conn) + lease) if leases else set()
-    return {each for each in leases if each.task_id not in held}
+    return {each for each in leases if each.token not in held}
 
 
 def let_go(conn: Connection, database: Database, leases: Sequence[Lease]) -> None:

@@ -122,7 +122,7 @@ class Sqlite:
         for lease in leases:
             guard = {"guard_project": lease.project, "guard_id": lease.task_id, "guard_token": lease.token}
             if conn.execute(_EXTEND, {**guard, "until": until}).rowcount:
-                held.add(lease.task_id)
+                held.add(lease.token)
         return held
 
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:

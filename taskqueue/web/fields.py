@@ -1,0 +1,63 @@
+"""Bounds and descriptions of request fields, said once: reading enforces them and the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Meta
+
+from taskqueue.web import spans
+
+PYTHON_END = r"(?!\n)"  # Python's $ also matches before a last line feed
+_END = r"$" + PYTHON_END
+_NO_CONTROLS = r"^[^\u0000-\u001f\u007f]"
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+VISIBLE_ASCII = r"^[\u0021-\u007e]{1,256}"
+
+
+def about(description: str, **bounds: Any) -> Meta:
+    """A field with the bounds that msgspec knows."""
+    return Meta(description=description, **bounds)
+
+
+def matching(pattern: str, expected: str, description: str) -> Meta:
+    """A text of a certain form; ``expected`` says which, for the message. The pattern must hold to the very end."""
+    return Meta(description=description, pattern=pattern + _END, extra={"expected": expected})
+
+
+def plain_text(longest: int, description: str) -> Meta:
+    """A text of 1 to ``longest`` characters, none of them a control character."""
+    pattern = f"{_NO_CONTROLS}{{1,{longest}}}"
+    return matching(pattern, f"1 to {longest} characters without control characters", description)
+
+
+def queue_name(description: str) -> Meta:
+    expected = "a name of 1 to 64 letters, digits, dots, hyphens and underscores that starts with a letter or digit"
+    return matching(NAME, expected, description)
+
+
+def idempotency_key(description: str) -> Meta:
+    return matching(VISIBLE_ASCII, "1 to 256 visible ASCII characters", description)
+
+
+def span(least: float, most: float, description: str, *, default: timedelta | None = None) -> Meta:
+    """A length of time from ``least`` to ``most`` seconds."""
+    schema: dict[str, Any] = {
+        "minimum": least,
+        "maximum": most,
+        "pattern": spans.PATTERN,
+    }
+    if default is not None:
+        schema["default"] = default.total_seconds()
+    return Meta(
+        description=f"{description}. Seconds, or a duration such as `1m30s`, `500ms` or `2h`",
+        extra={"least": least, "most": most},
+        extra_json_schema=schema,
+    )
+
+
+def raw(description: str, **schema: Any) -> Meta:
+    """A value that is taken as it stands."""
+    return Meta(description=description, extra_json_schema=schema)

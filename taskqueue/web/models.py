@@ -1,0 +1,215 @@
+"""What requests hold, bodies and query parameters alike. The OpenAPI document is made from these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import UNSET, Meta, Raw, UnsetType, field
+
+from taskqueue.core.task import (
+    DEFAULT_EXPIRY,
+    DEFAULT_QUEUE,
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    DeadReason,
+    WebhookEvent,
+)
+from taskqueue.web.fields import about, idempotency_key, matching, plain_text, queue_name, raw, span
+from taskqueue.web.reading import Model
+
+YEAR = timedelta(days=366)
+MAX_METADATA = 4096
+MAX_BATCH = 1000
+_DAY = 86_400.0
+_YEAR = YEAR.total_seconds()
+
+Url = Annotated[str, about("An absolute https or http URL", min_length=1, max_length=2048)]
+Headers = Annotated[dict[str, str], about("Request headers for the target; hop-by-hop headers and our own are refused")]
+MediaType = Annotated[
+    str,
+    matching(
+        r"^[!-~]+/[!-~]+([ \t]*;[ -~]*)?",
+        "a media type such as text/plain",
+        "Content type of `body` or `bodyBase64`",
+    ),
+]
+Timeout = Annotated[
+    timedelta, span(0.1, 43_200, "Longest one attempt may take, from DNS to the last byte", default=DEFAULT_TIMEOUT)
+]
+Retries = Annotated[int, about("Attempts after the first", ge=0, le=100)]
+Instant = Annotated[datetime, Meta(tz=True)]
+Queue = Annotated[str, queue_name("Named lane of work")]
+Label = Annotated[str, plain_text(100, "A word to find tasks by")]
+OutcomeClass = Annotated[str, matching(r"^[a-z_]{1,64}", "an outcome class such as timeout", "Outcome class")]
+Host = Annotated[str, plain_text(256, "Host of the target URL")]
+Cursor = Annotated[str, about("`nextCursor` of the page before", max_length=512)]
+Limit = Annotated[int, about("Items per page", ge=1, le=200)]
+
+
+class Nothing(Model):
+    """A request without fields: send `{}` or no body at all."""
+
+
+class Backoff(Model):
+    """How long to wait between attempts. What is left out is as for the outcome class that failed."""
+
+    type: Annotated[
+        Literal["exponential", "linear", "fixed", "schedule"],
+        about("`linear` adds `initial` each time; `schedule` takes its waits one by one and repeats the last"),
+    ] = "exponential"
+    initial: Annotated[timedelta, span(0, 30 * _DAY, "The first wait")] | UnsetType = UNSET
+    factor: Annotated[float, about("What `exponential` multiplies the wait with", ge=1, le=100)] | UnsetType = UNSET
+    max: Annotated[timedelta, span(0, 30 * _DAY, "The longest wait")] | UnsetType = UNSET
+    jitter: Annotated[Literal["full", "equal", "none"], about("How much of each wait is left to chance")] = "full"
+    schedule: (
+        Annotated[
+            list[Annotated[timedelta, span(0, 30 * _DAY, "One wait")]],
+            about("The waits of type `schedule`", min_length=1, max_length=100),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class SubmitTask(Model):
+    """A task to run."""
+
+    ALIASES: ClassVar[Mapping[str, str]] = {
+        "callbackUrl": "targetUrl",
+        "onCompleteUrl": "webhookUrl",
+        "maxRetries": "retries",
+        "delayUntil": "runAt",
+    }
+    NOT_BUILT: ClassVar[frozenset[str]] = frozenset(
+        ("priority", "flowKey", "retryPolicy", "onFailure", "onSuccess", "verdict", "reconcile", "onLost", "redact")
+    )
+
+    target_url: Annotated[Url, about("Where the work is done")]
+    payload: Annotated[Raw, raw("Any JSON value, delivered byte for byte as `application/json`")] | UnsetType = UNSET
+    body: Annotated[str, about("A text to deliver instead of `payload`")] | UnsetType = UNSET
+    body_base64: Annotated[str, about("Bytes to deliver instead of `payload`, in base64")] | UnsetType = UNSET
+    content_type: MediaType | UnsetType = UNSET
+    method: Annotated[
+        Literal["POST", "PUT", "PATCH", "DELETE", "GET"], about("A GET or DELETE carries no payload or body")
+    ] = "POST"
+    headers: Headers | UnsetType = UNSET
+    webhook_url: Annotated[Url, about("Told once when the task ends")] | UnsetType = UNSET
+    webhook_events: (
+        Annotated[
+            list[WebhookEvent],
+            about(
+                "What the webhook is told of; by default `succeeded`, `dead` and `cancelled`",
+                min_length=1,
+                max_length=10,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    retries: Retries = DEFAULT_RETRIES
+    timeout: Timeout | UnsetType = UNSET
+    backoff: Backoff | UnsetType = UNSET
+    delay: Annotated[timedelta, span(0, _YEAR, "Wait this long before the first attempt")] | UnsetType = UNSET
+    run_at: Annotated[Instant, about("Start the first attempt no earlier, at most a year ahead")] | UnsetType = UNSET
+    expires_in: (
+        Annotated[
+            timedelta,
+            span(0.1, 2 * _YEAR, "No attempt starts later than this after the submit", default=DEFAULT_EXPIRY),
+        ]
+        | UnsetType
+    ) = UNSET
+    expires_at: Annotated[Instant, about("No attempt starts later than this")] | UnsetType = UNSET
+    queue: Queue = DEFAULT_QUEUE
+    ordering_key: (
+        Annotated[str, plain_text(256, "Tasks of one key in one queue run one at a time, in the order of acceptance")]
+        | UnsetType
+    ) = UNSET
+    labels: Annotated[list[Label], about("For finding tasks again", max_length=16)] = field(default_factory=list)
+    metadata: (
+        Annotated[Raw, raw(f"A JSON object of at most {MAX_METADATA} bytes, returned in webhooks", type="object")]
+        | UnsetType
+    ) = UNSET
+    idempotency_key: (
+        Annotated[str, idempotency_key("The same key and body again returns the first task; also as a header")]
+        | UnsetType
+    ) = UNSET
+    idempotency_ttl: (
+        Annotated[timedelta, span(1, 30 * _DAY, "How long the idempotency key is kept", default=timedelta(hours=24))]
+        | UnsetType
+    ) = UNSET
+
+
+class SubmitBatch(Model):
+    """Tasks that are accepted all together or not at all."""
+
+    tasks: Annotated[list[SubmitTask], about("In the order of the answer", min_length=1, max_length=MAX_BATCH)]
+
+
+class Redrive(Model):
+    """What to change before a dead task runs again; everything may be left out."""
+
+    ALIASES: ClassVar[Mapping[str, str]] = {"callbackUrl": "targetUrl", "maxRetries": "retries"}
+
+    target_url: Annotated[Url, about("Where the work is done from now on")] | UnsetType = UNSET
+    payload: Annotated[Raw, raw("Any JSON value, delivered byte for byte from now on")] | UnsetType = UNSET
+    body: Annotated[str, about("A text to deliver from now on")] | UnsetType = UNSET
+    body_base64: Annotated[str, about("Bytes to deliver from now on, in base64")] | UnsetType = UNSET
+    content_type: MediaType | UnsetType = UNSET
+    headers: Headers | UnsetType = UNSET
+    timeout: Annotated[timedelta, span(0.1, 43_200, "Longest one attempt may take")] | UnsetType = UNSET
+    retries: Retries | UnsetType = UNSET
+    force: Annotated[bool, about("Redrive even if a compensation ran; no compensation exists yet")] = False
+
+
+class DeadLetterConditions(Model):
+    """What dead letters must be to be counted in; what is left out asks nothing."""
+
+    queue: Queue | UnsetType = UNSET
+    cls: OutcomeClass | UnsetType = field(default=UNSET, name="class")
+    reason: Annotated[DeadReason, about("Why the task died")] | UnsetType = UNSET
+    fingerprint: Annotated[str, plain_text(64, "Deaths of one cause share a fingerprint")] | UnsetType = UNSET
+    target_host: Host | UnsetType = UNSET
+    after: Annotated[Instant, about("Died after this time")] | UnsetType = UNSET
+    before: Annotated[Instant, about("Died before this time")] | UnsetType = UNSET
+    label: Label | UnsetType = UNSET
+
+
+class RedriveMany(DeadLetterConditions):
+    """Which dead letters to redrive, and how fast. Without conditions: all that were not redriven yet."""
+
+    rate_per_second: Annotated[float, about("At most so many each second", ge=0.001, le=10_000)] | UnsetType = UNSET
+    dry_run: Annotated[bool, about("Only count them")] = False
+
+
+class FindDeadLetters(DeadLetterConditions):
+    """Which dead letters to list."""
+
+    include_redriven: Annotated[bool, about("Also those that were redriven")] = False
+    cursor: Cursor | UnsetType = UNSET
+    limit: Limit = 50
+
+
+class FindTasks(Model):
+    """Which tasks to list."""
+
+    status: Literal["scheduled", "queued", "running", "retrying", "succeeded", "dead", "cancelled"] | UnsetType = UNSET
+    queue: Queue | UnsetType = UNSET
+    label: Label | UnsetType = UNSET
+    outcome: Annotated[OutcomeClass, about("Outcome class of the newest attempt")] | UnsetType = UNSET
+    created_after: Instant | UnsetType = UNSET
+    created_before: Instant | UnsetType = UNSET
+    target_host: Host | UnsetType = UNSET
+    cursor: Cursor | UnsetType = UNSET
+    limit: Limit = 50
+
+
+class Look(Model):
+    """How to look at a task."""
+
+    wait: (
+        Annotated[
+            timedelta,
+            span(0, 25, "Hold the answer until the task has ended, but no longer than this", default=timedelta(0)),
+        ]
+        | UnsetType
+    ) = UNSET

@@ -1,0 +1,184 @@
+"""Answers as the API prints them, beyond what the core renders for everybody."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import NotRequired, TypedDict, cast
+
+from msgspec import Raw
+
+from taskqueue.core.resource import AttemptResource, TaskResource, attempt_resource, rfc3339, task_resource
+from taskqueue.core.task import Attempt, Task
+from taskqueue.store.dead_letters import DeadLetter
+from taskqueue.store.operations import Operation
+from taskqueue.web import scan
+from taskqueue.web.contents import JSON
+
+
+class TaskAnswer(TaskResource):
+    """A task: what was submitted, and how it stands."""
+
+    payload: NotRequired[Raw]
+    body: NotRequired[str]
+    bodyBase64: NotRequired[str]
+    metadata: NotRequired[Raw]
+
+
+class AttemptAnswer(AttemptResource):
+    """One attempt that is over."""
+
+    generation: int
+
+
+class Tasks(TypedDict):
+    """Some of the tasks that were asked for."""
+
+    items: list[TaskAnswer]
+    nextCursor: str | None
+
+
+class BatchAnswer(TypedDict):
+    """The tasks of a batch, in the order of the request, without their payloads."""
+
+    tasks: list[TaskAnswer]
+
+
+class Attempts(TypedDict):
+    """Every attempt that is over, oldest first."""
+
+    items: list[AttemptAnswer]
+
+
+class Webhooks(TypedDict):
+    """The deliveries that tell of a task, oldest first; each is a task itself."""
+
+    items: list[TaskAnswer]
+
+
+DeadLetterAnswer = TypedDict(
+    "DeadLetterAnswer",
+    {
+        "id": str,
+        "taskId": str,
+        "generation": int,
+        "reason": str,
+        "class": str | None,
+        "partialWork": str,
+        "fingerprint": str,
+        "diedAt": str,
+        "redrivenAt": str | None,
+        "task": TaskAnswer,
+        "attempts": NotRequired[list[AttemptAnswer]],
+        "links": dict[str, str],
+    },
+)
+
+
+class DeadLetters(TypedDict):
+    """Some of the dead letters that were asked for."""
+
+    items: list[DeadLetterAnswer]
+    nextCursor: str | None
+
+
+class Count(TypedDict):
+    """How many would be redriven."""
+
+    count: int
+
+
+class OperationAnswer(TypedDict):
+    """Bulk work and how far it is."""
+
+    id: str
+    verb: str
+    status: str
+    total: int
+    done: int
+    ratePerSecond: float | None
+    createdAt: str
+    finishedAt: str | None
+    links: dict[str, str]
+
+
+class Health(TypedDict):
+    """A sign of life."""
+
+    status: str
+
+
+class Readiness(TypedDict):
+    """Whether requests can be served, and what an operator should know."""
+
+    status: str
+    database: str
+    warnings: list[str]
+
+
+def brief_task(task: Task, *, now: datetime) -> TaskAnswer:
+    """``task`` without what it delivers, for lists."""
+    answer = cast(TaskAnswer, task_resource(task, now=now))
+    if task.spec.metadata is not None:
+        answer["metadata"] = Raw(task.spec.metadata)
+    return answer
+
+
+def whole_task(task: Task, *, now: datetime) -> TaskAnswer:
+    """``task`` with what it delivers: as ``payload`` if it is JSON, spliced in as it came, else as text or base64."""
+    answer = brief_task(task, now=now)
+    body = task.spec.body
+    if body is None:
+        return answer
+    if task.spec.content_type == JSON and _readable(body):
+        answer["payload"] = Raw(body)
+        return answer
+    try:
+        answer["body"] = body.decode()
+    except UnicodeDecodeError:
+        answer["bodyBase64"] = base64.b64encode(body).decode()
+    return answer
+
+
+def attempt_answer(generation: int, attempt: Attempt) -> AttemptAnswer:
+    return {**attempt_resource(attempt), "generation": generation}
+
+
+def dead_letter_answer(letter: DeadLetter, task: TaskAnswer) -> DeadLetterAnswer:
+    """``letter`` with ``task`` as much of it as is wanted."""
+    return {
+        "id": str(letter.id),
+        "taskId": str(letter.task.id),
+        "generation": letter.generation,
+        "reason": letter.reason.value,
+        "class": letter.cls,
+        "partialWork": letter.worst_partial.label,
+        "fingerprint": letter.fingerprint,
+        "diedAt": rfc3339(letter.died_at),
+        "redrivenAt": rfc3339(letter.redriven_at) if letter.redriven_at else None,
+        "task": task,
+        "links": {"self": f"/v1/dead-letters/{letter.id}", "task": f"/v1/tasks/{letter.task.id}"},
+    }
+
+
+def operation_answer(operation: Operation) -> OperationAnswer:
+    return {
+        "id": str(operation.id),
+        "verb": operation.verb,
+        "status": "finished" if operation.finished_at else "running",
+        "total": operation.total,
+        "done": operation.done,
+        "ratePerSecond": operation.rate,
+        "createdAt": rfc3339(operation.created_at),
+        "finishedAt": rfc3339(operation.finished_at) if operation.finished_at else None,
+        "links": {"self": f"/v1/operations/{operation.id}"},
+    }
+
+
+def _readable(body: bytes) -> bool:
+    """Whether ``body`` can stand in an answer as it is: a body that was given as text may only claim to be JSON."""
+    try:
+        scan.check(body)
+    except scan.UnreadableJson:
+        return False
+    return True

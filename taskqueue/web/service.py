@@ -1,0 +1,29 @@
+"""What every view needs at hand: the store, the committer, the long polls and the limits."""
+
+from __future__ import annotations
+
+from taskqueue.config import Settings
+from taskqueue.core.target import AllowedTargets
+from taskqueue.store.database import Database
+from taskqueue.store.group_commit import GroupCommit
+from taskqueue.web.waiting import Waiting
+
+
+class Service:
+    """The API of one process, but for HTTP. Close it before the database."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings, self.database = settings, database
+        self.allowed = AllowedTargets.parse(settings.allowed_targets)
+        self.commits = GroupCommit(database)
+        # At most a quarter of the threads may hold a long poll, so that most of them are free to answer at once.
+        self.waiting = Waiting(database, most=max(1, settings.api_threads // 4))
+
+    def wake(self) -> None:
+        """Let every long poll answer now; later ones answer at once."""
+        self.waiting.close()
+
+    def close(self) -> None:
+        """Commit what was handed in, then end the threads."""
+        self.wake()
+        self.commits.close()

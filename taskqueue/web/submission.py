@@ -1,0 +1,160 @@
+"""From a submitted model to a ``NewTask``: what fields mean together, and whether the target may be called."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from msgspec import UNSET, UnsetType
+
+from taskqueue.core import retry
+from taskqueue.core.errors import ForbiddenTarget, InvalidTarget, InvalidTask
+from taskqueue.core.headers import check_headers
+from taskqueue.core.retry import BackoffType, Jitter
+from taskqueue.core.target import AllowedTargets, Target, check_spelling, parse_target
+from taskqueue.core.task import DEFAULT_TIMEOUT, ENDINGS_TOLD, NewTask, TaskSpec
+from taskqueue.web.contents import metadata, read_content
+from taskqueue.web.models import YEAR, Backoff, SubmitTask
+from taskqueue.web.problems import Faults
+from taskqueue.web.reading import either
+
+# Callers name the same few URLs again and again.
+_parse = lru_cache(maxsize=4096)(parse_target)
+_FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def new_task(
+    asked: SubmitTask, faults: Faults, *, project: str, traceparent: str | None, allowed: AllowedTargets
+) -> NewTask | None:
+    """The task that ``asked`` describes, or ``None`` with the reasons in ``faults``."""
+    target = callable_target(asked.target_url, asked.at("targetUrl"), faults, allowed)
+    content = read_content(asked, faults, method=asked.method)
+    webhook_url = _webhook_url(asked, faults, allowed)
+    headers = checked_headers(asked.headers, asked.at("headers"), faults)
+    kept_metadata = metadata(asked, faults)
+    backoff = _backoff(asked.backoff, faults) if asked.backoff is not UNSET else None
+    _check_times(asked, faults)
+    if faults or target is None:
+        return None
+    spec = TaskSpec(
+        project=project,
+        target_url=target.url,
+        origin=target.origin,
+        target_host=target.host,
+        method=asked.method,
+        headers=headers or (),
+        body=content.body if content else None,
+        content_type=content.content_type if content else None,
+        webhook_url=webhook_url,
+        webhook_events=frozenset(either(asked.webhook_events, ENDINGS_TOLD)),
+        retries=asked.retries,
+        timeout=either(asked.timeout, DEFAULT_TIMEOUT),
+        backoff=backoff,
+        queue=asked.queue,
+        ordering_key=either(asked.ordering_key, None),
+        labels=tuple(dict.fromkeys(asked.labels)),
+        metadata=kept_metadata,
+        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+    )
+    return NewTask(
+        spec=spec,
+        run_at=either(asked.run_at, None),
+        delay=either(asked.delay, timedelta(0)),
+        expires_at=either(asked.expires_at, None),
+        expires_in=either(asked.expires_in, None),
+    )
+
+
+def callable_target(url: str, pointer: str, faults: Faults, allowed: AllowedTargets) -> Target | None:
+    """``url`` as a target whose spelling may be called; its address is looked at again on every attempt."""
+    if url[:9].lower() == "lambda://":
+        faults.add(pointer, "lambda:// targets are not built yet; give the function a URL and name that")
+        return None
+    try:
+        target = _parse(url, pointer=pointer)
+        check_spelling(target, allowed)
+    except InvalidTarget as error:
+        faults.add(error.pointer, error.detail)
+    except ForbiddenTarget:
+        faults.add(
+            pointer, "this host or port may not be called; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS"
+        )
+    else:
+        return target
+    return None
+
+
+def checked_headers(
+    headers: dict[str, str] | UnsetType, pointer: str, faults: Faults
+) -> tuple[tuple[str, str], ...] | None:
+    """Headers that may be sent; ``None`` when none were given, or not these."""
+    if headers is UNSET:
+        return None
+    try:
+        check_headers(headers, pointer)
+    except InvalidTask as error:
+        faults.add(error.pointer, error.detail)
+        return None
+    return tuple(headers.items())
+
+
+def _webhook_url(asked: SubmitTask, faults: Faults, allowed: AllowedTargets) -> str | None:
+    if asked.webhook_url is UNSET:
+        if asked.given("webhookEvents"):
+            faults.add(asked.at("webhookEvents"), "webhookEvents needs a webhookUrl to tell")
+        return None
+    target = callable_target(asked.webhook_url, asked.at("webhookUrl"), faults, allowed)
+    return target.url if target else None
+
+
+def _backoff(asked: Backoff, faults: Faults) -> retry.Backoff:
+    """The backoff as the core knows it. Waits that were named are never cut by a default."""
+    kind = BackoffType(asked.type)
+    waits = tuple(either(asked.schedule, ()))
+    if (kind is BackoffType.SCHEDULE) != bool(waits):
+        faults.add(asked.at("schedule"), "schedule belongs to type schedule, which needs it")
+    if asked.factor is not UNSET and kind is not BackoffType.EXPONENTIAL:
+        faults.add(asked.at("factor"), "factor belongs to type exponential")
+    if asked.initial is not UNSET and kind is BackoffType.SCHEDULE:
+        faults.add(asked.at("initial"), "the first wait of type schedule stands in schedule")
+    normal = retry.NORMAL
+    initial = either(asked.initial, normal.initial)
+    return retry.Backoff(
+        type=kind,
+        initial=initial,
+        factor=either(asked.factor, normal.factor),
+        max=either(asked.max, max(normal.max, initial, *waits)),
+        jitter=Jitter(asked.jitter),
+        schedule=waits,
+    )
+
+
+def _check_times(asked: SubmitTask, faults: Faults) -> None:
+    """Refuse times that contradict each other.
+
+    What was sound when a key was first used must stay sound for its repeats, so nothing is refused for being past.
+    """
+    if not asked.given("delay", "runAt", "expiresIn", "expiresAt"):
+        return
+    for one, other in (("delay", "runAt"), ("expiresIn", "expiresAt")):
+        if len(asked.given(one, other)) == 2:
+            faults.add(asked.at(other), f"give {one} or {other}, not both")
+    now = datetime.now(UTC)
+    run_at = _bounded(asked.run_at, asked.at("runAt"), faults, last=now + YEAR)
+    expires_at = _bounded(asked.expires_at, asked.at("expiresAt"), faults, last=now + 2 * YEAR)
+    if expires_at and run_at and expires_at <= run_at:
+        faults.add(asked.at("expiresAt"), "the task would expire before it may run")
+    first = run_at - now if run_at else either(asked.delay, timedelta(0))
+    if asked.expires_in is not UNSET and first >= asked.expires_in:
+        faults.add(asked.at("expiresIn"), "the task would expire before it may run; it counts from the submit")
+
+
+def _bounded(instant: datetime | UnsetType, pointer: str, faults: Faults, *, last: datetime) -> datetime | None:
+    if instant is UNSET:
+        return None
+    if _FIRST_INSTANT <= instant <= last:
+        return instant
+    faults.add(pointer, f"expected a time from {_FIRST_INSTANT:%Y-%m-%d} to {last:%Y-%m-%d}")
+    return None

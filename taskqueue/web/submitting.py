@@ -1,0 +1,92 @@
+"""From a submit request to what the store commits: its tasks, and the idempotency keys that protect them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import timedelta
+
+from taskqueue.core.target import AllowedTargets
+from taskqueue.core.task import NewTask
+from taskqueue.store.submissions import DEFAULT_KEY_TTL, IdempotencyKey, Submission
+from taskqueue.web.calls import Call
+from taskqueue.web.fields import VISIBLE_ASCII
+from taskqueue.web.models import SubmitBatch, SubmitTask
+from taskqueue.web.problems import Faults
+from taskqueue.web.reading import either, read
+from taskqueue.web.submission import new_task
+
+_KEY = re.compile(VISIBLE_ASCII)
+_KEY_POINTER = "/idempotencyKey"  # of the header too: it means the same
+_SINGLE, _BATCH = b"POST /v1/tasks\n", b"POST /v1/tasks/batch\n"
+
+
+def one_task(call: Call, allowed: AllowedTargets) -> Submission:
+    """The task in the body. Raises a 422 that lists all that is wrong."""
+    faults = Faults()
+    asked = read(call.text, SubmitTask, faults)
+    task = _task(asked, call, faults, allowed)
+    header = _header_key(call, faults)
+    key = _field_key(asked, call.caller.project, faults, header=header) if asked is not None else None
+    faults.raise_any()
+    assert task is not None, "what cannot be accepted leaves a fault"
+    return Submission(tasks=(task,), key=key)
+
+
+def many_tasks(call: Call, allowed: AllowedTargets) -> Submission:
+    """The tasks in the body, all of them sound. Raises a 422 that points at each bad one."""
+    faults = Faults()
+    batch = read(call.text, SubmitBatch, faults)
+    header = _header_key(call, faults)
+    if batch is None:
+        faults.raise_any()
+    assert batch is not None, "what cannot be read leaves a fault"
+    project = call.caller.project
+    tasks = [_task(asked, call, faults, allowed) for asked in batch.tasks]
+    item_keys = [_field_key(asked, project, faults) for asked in batch.tasks]
+    _refuse_repeats(batch.tasks, header, faults)
+    faults.raise_any()
+    return Submission(
+        tasks=tuple(task for task in tasks if task is not None),
+        key=_key(project, header, _BATCH + call.text) if header is not None else None,
+        item_keys=tuple(item_keys) if any(item_keys) else (),
+    )
+
+
+def _task(asked: SubmitTask | None, call: Call, faults: Faults, allowed: AllowedTargets) -> NewTask | None:
+    if asked is None:
+        return None
+    traceparent = call.header("HTTP_TRACEPARENT")
+    return new_task(asked, faults, project=call.caller.project, traceparent=traceparent, allowed=allowed)
+
+
+def _header_key(call: Call, faults: Faults) -> str | None:
+    key = call.header("HTTP_IDEMPOTENCY_KEY")
+    if key is not None and not _KEY.fullmatch(key):
+        faults.add(_KEY_POINTER, "expected an Idempotency-Key header of 1 to 256 visible ASCII characters")
+    return key
+
+
+def _field_key(asked: SubmitTask, project: str, faults: Faults, *, header: str | None = None) -> IdempotencyKey | None:
+    own = either(asked.idempotency_key, None)
+    if own is not None and header is not None and own != header:
+        faults.add(asked.at("idempotencyKey"), "this differs from the Idempotency-Key header; give one of them")
+    key = own if own is not None else header
+    if key is None:
+        if asked.given("idempotencyTtl"):
+            faults.add(asked.at("idempotencyTtl"), "idempotencyTtl needs an idempotency key")
+        return None
+    return _key(project, key, _SINGLE + asked.text, ttl=either(asked.idempotency_ttl, DEFAULT_KEY_TTL))
+
+
+def _key(project: str, key: str, content: bytes, *, ttl: timedelta = DEFAULT_KEY_TTL) -> IdempotencyKey:
+    return IdempotencyKey(project, key, hashlib.blake2b(content, digest_size=32).digest(), ttl)
+
+
+def _refuse_repeats(tasks: list[SubmitTask], header: str | None, faults: Faults) -> None:
+    seen = {header}
+    for asked in tasks:
+        key = either(asked.idempotency_key, None)
+        if key is not None and key in seen:
+            faults.add(asked.at("idempotencyKey"), "this key comes twice in one batch; every task needs its own")
+        seen.add(key)

@@ -1,0 +1,35 @@
+"""The application over the real store, and a client that checks every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from taskqueue.config import Settings
+from taskqueue.store.database import Database
+from taskqueue.web.app import create_app
+from taskqueue.web.service import Service
+from tests.web.contract import Api, Document
+
+
+@pytest.fixture(scope="session")
+def document() -> Document:
+    return Document()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(api_threads=8, max_body_bytes=65_536, max_batch_bytes=1_048_576)
+
+
+@pytest.fixture
+def service(settings: Settings, database: Database) -> Iterator[Service]:
+    running = Service(settings, database)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def api(service: Service) -> Api:
+    return Api(create_app(service))

@@ -1,0 +1,114 @@
+"""A look at a task may be held until it has ended, but neither too long nor by too many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from uuid import UUID
+
+from taskqueue.core.task import TaskId
+from taskqueue.store import tasks
+from taskqueue.store.database import Database
+from taskqueue.web.app import create_app
+from taskqueue.web.service import Service
+from tests.support.builders import answer as answered
+from tests.support.builders import claim_one, settle_one
+from tests.web.contract import Answer, Api
+
+
+def held(service: Service, path: str, wait: str) -> Future[tuple[Answer, float]]:
+    """Begin a long poll in a thread of its own; it returns the answer and how long it took."""
+    pool = ThreadPoolExecutor(1)
+
+    def look() -> tuple[Answer, float]:
+        api, started = Api(create_app(service)), time.monotonic()
+        return api.get(path, wait=wait), time.monotonic() - started
+
+    future = pool.submit(look)
+    pool.shutdown(wait=False)
+    return future
+
+
+def holding(count: int) -> None:
+    """Wait until ``count`` long polls are held: they can be told from outside only by the time they take."""
+    time.sleep(0.2 + 0.05 * count)
+
+
+def test_a_look_is_held_until_the_task_has_ended(api: Api, service: Service, database: Database) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    future = held(service, path, "20s")
+    holding(1)
+    settle_one(database, claim_one(database), answered(200))
+    answer, seconds = future.result(timeout=10)
+    assert answer.json["status"] == "succeeded"
+    assert 0.1 < seconds < 3
+
+
+def test_a_look_at_a_task_that_has_ended_is_not_held(api: Api) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    api.post(f"{path}/cancel")
+    started = time.monotonic()
+    assert api.get(path, wait=20).json["status"] == "cancelled"
+    assert time.monotonic() - started < 2
+
+
+def test_a_look_is_held_no_longer_than_was_asked(api: Api) -> None:
+    path, started = f"/v1/tasks/{api.submit()['id']}", time.monotonic()
+    assert api.get(path, wait="300ms").json["status"] == "queued"
+    assert 0.3 <= time.monotonic() - started < 3
+
+
+def test_an_unknown_task_is_not_waited_for(api: Api) -> None:
+    started = time.monotonic()
+    assert api.get("/v1/tasks/01a1fd2b-7e4c-73b7-9951-e4461c9bc5ed", wait=20).status == 404
+    assert time.monotonic() - started < 2
+
+
+def test_a_wait_beyond_the_limit_is_refused(api: Api) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    for wait in (26, -1, "1m", "true"):
+        assert api.get(path, wait=wait).faults.keys() == {"/wait"}
+
+
+def test_all_who_wait_for_one_task_are_answered(api: Api, service: Service, database: Database) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    futures = [held(service, path, "20s") for _ in range(2)]
+    holding(2)
+    with database.begin() as conn:
+        tasks.cancel(conn, database, "default", TaskId(UUID(path.rpartition("/")[2])))
+    for future in futures:
+        assert future.result(timeout=10)[0].json["status"] == "cancelled"
+
+
+def test_no_more_than_a_quarter_of_the_threads_are_held(api: Api, service: Service) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    most = service.settings.api_threads // 4
+    futures = [held(service, path, "2s") for _ in range(most + 3)]
+    took = sorted(future.result(timeout=10)[1] for future in futures)
+    assert len([seconds for seconds in took if seconds >= 2]) == most
+
+
+def test_a_place_is_free_again_once_its_holder_was_answered(api: Api, service: Service) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    for _ in range(service.settings.api_threads):
+        started = time.monotonic()
+        api.get(path, wait="50ms")
+        assert time.monotonic() - started >= 0.05
+
+
+def test_a_stop_answers_everybody_who_waits(api: Api, service: Service) -> None:
+    path = f"/v1/tasks/{api.submit()['id']}"
+    future = held(service, path, "20s")
+    holding(1)
+    service.wake()
+    answer, seconds = future.result(timeout=10)
+    assert answer.json["status"] == "queued"
+    assert seconds < 3
+
+
+def test_nobody_looks_at_the_database_while_nobody_waits(service: Service) -> None:
+    time.sleep(0.2)
+    (poller,) = [thread for thread in threading.enumerate() if thread.name == "long-polls"]
+    assert poller.is_alive()
+    assert service.waiting.idle

@@ -46,16 +46,15 @@ def extend(conn: Connection, database: Database, leases: Sequence[Lease], *, lea
 
 def let_go(conn: Connection, database: Database, leases: Sequence[Lease]) -> None:
     """A cancelled attempt is off the wire: drop its tombstone and let its lane go on. No other row is touched."""
-    for lease in leases:
-        key = {"of_project": lease.project, "of_task": lease.task_id, "of_attempt": lease.attempt_id}
-        row = conn.execute(_TOMBSTONE, key).one_or_none()
-        if row is None:
-            continue
-        lane = Lane(lease.project, row.queue, row.ordering_key) if row.ordering_key is not None else None
-        database.dialect.lock_lanes(conn, [lane] if lane else [])
-        conn.execute(_DROP, key)
-        if lane and lanes.advance(conn, [lane]):
-            database.hint(conn, Hint.READY)
+    stones = [_of_lease(lease) for lease in sorted(leases, key=lambda each: each.task_id)]
+    found = [row for stone in stones for row in conn.execute(_TOMBSTONE, stone)]
+    # All at once and before the rows, as every other holder of lanes takes them.
+    left = {Lane(row.project, row.queue, row.ordering_key) for row in found if row.ordering_key is not None}
+    database.dialect.lock_lanes(conn, left)
+    if found:
+        conn.execute(_DROP, stones)
+    if lanes.advance(conn, left):
+        database.hint(conn, Hint.READY)
 
 
 def lapsed(conn: Connection, database: Database, *, limit: int) -> list[Task]:
@@ -73,6 +72,10 @@ def expired(conn: Connection, database: Database, *, limit: int) -> list[Task]:
     for row in found:
         ids[row.project].append(TaskId(row.task_id))
     return [task for project, group in ids.items() for task in loading.load(conn, project, group).values()]
+
+
+def _of_lease(lease: Lease) -> dict[str, Any]:
+    return {"of_project": lease.project, "of_task": lease.task_id, "of_attempt": lease.attempt_id}
 
 
 def _as_sent(conn: Connection, running: list[Task]) -> list[Task]:
@@ -98,7 +101,7 @@ _OF_LEASE = (
     ready.c.attempt_id == bindparam("of_attempt"),
     ready.c.cancelled.is_(True),
 )
-_TOMBSTONE = select(ready.c.queue, ready.c.ordering_key).where(*_OF_LEASE)
+_TOMBSTONE = select(ready.c.project, ready.c.queue, ready.c.ordering_key).where(*_OF_LEASE)
 _DROP = delete(ready).where(*_OF_LEASE)
 
 

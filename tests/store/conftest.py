@@ -9,6 +9,7 @@ import pytest
 from taskqueue.store.database import Database
 from tests.store.invariants import faults
 from tests.support.clock import Clock
+from tests.support.databases import empty
 
 
 @pytest.fixture
@@ -24,3 +25,11 @@ def sound(database: Database) -> Iterator[None]:
     """After the test, nothing in the database contradicts anything else."""
     yield
     assert faults(database) == []
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """A migrated, empty database on PostgreSQL, for what SQLite has no equal of."""
+    url: str = request.getfixturevalue("_postgres_url")
+    empty(url)
+    return url

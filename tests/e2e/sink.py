@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TextIO
 
+HOOKS = ("/hook", "/api/on-complete")
 Headers = dict[str, str]
 _FUNCTION_FAILED = b"X-Amz-Function-Error: Unhandled\r\n"
 
 
 class Sink:
-    """Answers ``POST /work`` as the payload's ``ending`` says, and ``POST /hook`` with 204."""
+    """Answers work as the payload's ``ending`` says, and everything under ``HOOKS`` with 204."""
 
     def __init__(self, log: TextIO) -> None:
         self._log = log
@@ -51,12 +52,12 @@ class Sink:
     async def _answer(self, path: str, headers: Headers, body: bytes, writer: asyncio.StreamWriter) -> None:
         line = {"at": time.time(), "path": path, "headers": headers, "body": base64.b64encode(body).decode()}
         print(json.dumps(line), file=self._log, flush=True)
-        if path == "/hook":
+        if path in HOOKS:
             await _send(writer, "204 No Content")
             return
         task_id = headers["taskqueue-task-id"]
         self._hits[task_id] += 1
-        await self._endings[json.loads(body)["ending"]](task_id, writer)
+        await self._endings[json.loads(body).get("ending", "succeed")](task_id, writer)
 
     async def _succeed(self, task_id: str, writer: asyncio.StreamWriter) -> None:
         await _send(writer, "200 OK", body=b'{"done": true}')

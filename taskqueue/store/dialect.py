@@ -95,8 +95,8 @@ class Dialect(Protocol):
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
         """Move ``lease_until`` of the leases that still hold; return their tokens."""
 
-    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
-        """Lock, in id order, the rows of ``ready`` whose guard holds; return their task ids."""
+    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
+        """Lock, in id order, the rows of ``ready`` whose guard holds; return those guards."""
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
         """Commit, and see to it that listeners hear of it: together with the commit or after it, never before."""

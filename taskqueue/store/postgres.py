@@ -125,8 +125,9 @@ class Postgres:
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
         return set(conn.execute(_EXTEND, {"rows": _text(leases), "until": until}).scalars())
 
-    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
-        return set(conn.execute(_MATCH, {"rows": _text(guards), "now": now}).scalars())
+    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
+        found = {tuple(row) for row in conn.execute(_MATCH, {"rows": _text(guards), "now": now})}
+        return {guard for guard in guards if (guard.task_id, guard.token, guard.seq) in found}
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
         if hints:
@@ -263,7 +264,7 @@ _EXTEND = text(f"""
 """)
 
 _MATCH = text(f"""
-    select ready.task_id
+    select ready.task_id, ready.lease_token, ready.seq
       from {_records("guard", project="text", task_id="uuid", token="uuid", seq="integer", lapsed="boolean")}
       join ready on ready.task_id = guard.task_id and ready.project = guard.project
      where ready.lease_token is not distinct from guard.token and ready.seq = guard.seq and not ready.cancelled

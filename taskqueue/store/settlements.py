@@ -28,8 +28,9 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     leaving = {lane for item in settlements if item.ending and (lane := lanes.lane_of(item.task))}
     database.dialect.lock_lanes(conn, leaving)
     now = database.now(conn)
-    matched = database.dialect.match(conn, [_guard(item) for item in settlements], now=now)
-    held = [item for item in settlements if item.task.id in matched]
+    guarded = [(_guard(item), item) for item in settlements]
+    holding = database.dialect.match(conn, [guard for guard, _ in guarded], now=now)
+    held = [item for guard, item in guarded if guard in holding]
     told = [submissions.mint(notice, now=now) for item in held for notice in notices(item, now=now)]
     _, changes = submissions.place(conn, database, told, now=now)
     _add_history(changes, held)
@@ -37,7 +38,7 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     database.dialect.write(conn, changes)
     _bury(conn, held)
     _hint(conn, database, held, leaving)
-    return {item.task.id for item in settlements} - matched
+    return {item.task.id for guard, item in guarded if guard not in holding}
 
 
 def _guard(item: Settlement) -> Guard:

@@ -125,12 +125,12 @@ class Sqlite:
                 held.add(lease.token)
         return held
 
-    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[UUID]:
+    def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
         found = conn.execute(
             _STATES, {"projects": {guard.project for guard in guards}, "ids": [guard.task_id for guard in guards]}
         )
         rows = {row.task_id: row for row in found}
-        return {guard.task_id for guard in guards if _holds(guard, rows.get(guard.task_id), now)}
+        return {guard for guard in guards if _holds(guard, rows.get(guard.task_id), now)}
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
         raw: Any = conn.connection.driver_connection

@@ -73,7 +73,13 @@ class Role:
         self._log = (directory / f"{name}.log").open("ab")
         self.start()
 
+    @property
+    def said(self) -> str:
+        """What it has printed since its last start."""
+        return Path(self._log.name).read_bytes()[self._began :].decode(errors="replace")
+
     def start(self) -> None:
+        self._began = Path(self._log.name).stat().st_size
         self._process = subprocess.Popen(
             [sys.executable, "-m", "taskqueue.cli", self.name.partition("-")[0]],
             cwd=self._directory,
@@ -110,6 +116,10 @@ class Service:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def up(self, role: Role) -> bool:
+        """True once ``role`` does its work after its last start."""
+        return ready(self.port) if role.name == "api" else "worker.started" in role.said
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and body of one answer; ``OSError`` or ``HTTPException`` where none came."""

@@ -150,6 +150,7 @@ class Postgres:
             pool_size=self._pool_size,
             max_overflow=0,
             pool_timeout=self._wait.total_seconds(),
+            hide_parameters=True,  # errors are logged, and these are payloads and credentials
             connect_args={
                 **_SESSION,
                 "options": options,

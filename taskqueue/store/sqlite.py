@@ -148,6 +148,7 @@ class Sqlite:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=self._wait,
+            hide_parameters=True,  # errors are logged, and these are payloads and credentials
             connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 0},
         )
         event.listen(engine, "connect", lambda raw, _: _configure(raw, busy_timeout, self._wait))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from taskqueue.store.database import Database
 from tests.store.invariants import faults
 from tests.support.clock import Clock
-from tests.support.databases import empty
+from tests.support.databases import SqliteTemplate, empty
 
 
 @pytest.fixture
@@ -33,3 +34,10 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
     url: str = request.getfixturevalue("_postgres_url")
     empty(url)
     return url
+
+
+@pytest.fixture
+def sqlite_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated, empty SQLite file, for what PostgreSQL has no equal of."""
+    template: SqliteTemplate = request.getfixturevalue("_sqlite_template")
+    return template.copy(tmp_path)

@@ -1,0 +1,124 @@
+"""End to end: a worker process that drains a queue, and how soon it delivers what comes while it is idle."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from subprocess import Popen
+
+from bench.children import HOST, Meter, child, settings, told
+from bench.client import post
+from bench.databases import Place
+from bench.deliver import transport
+from bench.plain import Plain, new_rows
+from bench.report import Row
+from bench.rounds import Sample, compare
+from bench.sink import dated, take_ages
+from bench.sizes import Sizes
+from bench.work import fill, new_task
+from taskqueue.core.task import NewTask
+from taskqueue.store.database import Database
+from taskqueue.store.group_commit import GroupCommit
+from taskqueue.store.submissions import Submission, mint
+
+_PATIENCE = 60.0
+_PAUSE = 0.03  # between tasks that come while the worker is idle, and as much again by chance
+
+
+def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
+    with (
+        place.open() as database,
+        place.plain() as plain,
+        child("bench.sink") as sink,
+        child("taskqueue.cli", "worker", "--lifeline", environ=settings(place.url)) as worker,
+    ):
+        case = _Worker(database, plain, worker, int(told(sink)), sizes)
+        case.drained(1)  # it has started
+        yield from compare(
+            part="drain",
+            database=place.name,
+            case=f"{sizes.drained:,} tasks queued",
+            ours=lambda: case.drained(sizes.drained),
+            bare={"deliver alone": lambda: transport(case.port, sizes.drained)},
+            sizes=sizes,
+            prepare=plain.empty,
+        )
+        yield from compare(
+            part="drain",
+            database=place.name,
+            case="idle to delivered",
+            ours=case.delivered,
+            bare={"bare insert, then bare request": case.sent},
+            sizes=sizes,
+            prepare=plain.empty,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    database: Database
+    plain: Plain
+    process: Popen[str]
+    port: int
+    sizes: Sizes
+
+    def drained(self, count: int) -> Sample:
+        """From the commit of ``count`` tasks until the last of them has ended."""
+        fill(self.database, count, target_url=self._url, at_once=count)
+        start = time.perf_counter()
+        with Meter(self.process) as meter:
+            self._wait_until_ended()
+            seconds = time.perf_counter() - start
+        return Sample(count, seconds, meter.seconds)
+
+    def delivered(self) -> Sample:
+        """From handing a task in until the target has it, each after a pause."""
+        committer = GroupCommit(self.database)
+        for _ in range(self.sizes.gentle):
+            _pause()
+            committer.submit(Submission(tasks=(self._dated(),)))
+        committer.close()
+        self._wait_until_ended()
+        return _one_at_a_time(take_ages(self.port))
+
+    def sent(self) -> Sample:
+        """A durable insert and a request, with nobody in between; the task is due tomorrow, so no worker takes it."""
+        with closing(socket.create_connection((HOST, self.port))) as sock:
+            for _ in range(self.sizes.gentle):
+                _pause()
+                tomorrow = replace(self._dated(), delay=timedelta(days=1))
+                self.plain.insert(new_rows(self.plain, [mint(tomorrow, now=datetime.now(UTC))]))
+                sock.sendall(post(self.port, "/work", tomorrow.spec.body or b""))
+                sock.recv(4096)
+        self.plain.empty()
+        return _one_at_a_time(take_ages(self.port))
+
+    @property
+    def _url(self) -> str:
+        return f"http://{HOST}:{self.port}/work"
+
+    def _dated(self) -> NewTask:
+        task = new_task(self._url)
+        return replace(task, spec=replace(task.spec, body=dated()))
+
+    def _wait_until_ended(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        while self.plain.waiting():
+            if time.monotonic() > until:
+                raise TimeoutError(f"the worker did not end its tasks within {_PATIENCE:.0f} s")
+            time.sleep(0.002)
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(_PAUSE, 2 * _PAUSE))
+
+
+def _one_at_a_time(ages: list[float]) -> Sample:
+    """What counts is how long the usual one took."""
+    return Sample(1, median(ages), latencies=ages)

@@ -1,0 +1,88 @@
+"""One measured comparison, as a line to read and as JSON to keep."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+HALF = 0.5  # what a part must reach of its bare part
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One side: how many a second, and what one costs; times in seconds, ``None`` where nothing was measured."""
+
+    rate: float
+    cpu: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A part against the bare part ``against``; a ratio of 1 means that our share of the cost is nothing."""
+
+    part: str
+    database: str
+    case: str
+    against: str
+    ours: Figure
+    bare: Figure
+    ratios: tuple[float, ...]  # one per round
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ratio": self.ratio}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a database says that it carries out a statement."""
+
+    database: str
+    title: str
+    text: str
+
+
+def heading() -> str:
+    """The words above the rows."""
+    names = _line("part", "database", "case", "against", "ours/s", "bare/s", "ratio", "low-high")
+    return f"{names} {'CPU µs':>11} {'p50 ms':>15} {'p99 ms':>15}\n{'-' * 165}"
+
+
+def line(row: Row) -> str:
+    """One row: rates, the median ratio with its range over the rounds, then pairs of ours and bare."""
+    mark = " " if row.ratio >= HALF else "<"
+    rates = f"{row.ours.rate:,.0f}", f"{row.bare.rate:,.0f}"
+    spread = f"{min(row.ratios):.2f}-{max(row.ratios):.2f}"
+    names = _line(row.part, row.database, row.case, row.against, *rates, f"{row.ratio:.2f}{mark}", spread)
+    ours, bare = row.ours, row.bare
+    p50, p99 = _pair(ours.p50, bare.p50, 1e3, 2), _pair(ours.p99, bare.p99, 1e3, 2)
+    return f"{names} {_pair(ours.cpu, bare.cpu, 1e6, 0):>11} {p50:>15} {p99:>15}".rstrip()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on; without it they mean nothing to somebody else."""
+    return {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _line(part: str, database: str, case: str, against: str, ours: str, bare: str, ratio: str, spread: str) -> str:
+    return f"{part:<8} {database:<10} {case:<20} {against:<38} {ours:>9} {bare:>9} {ratio:>6} {spread:>11}"
+
+
+def _pair(ours: float | None, bare: float | None, scale: float, digits: int) -> str:
+    if ours is None and bare is None:
+        return ""
+    return " / ".join("-" if each is None else f"{each * scale:.{digits}f}" for each in (ours, bare))

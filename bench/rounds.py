@@ -1,0 +1,125 @@
+"""Two sides of one comparison, measured in turn, so that what the machine does meanwhile hits both alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import TypeVar
+
+from bench.report import Figure, Row
+from bench.sizes import Sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One side of one round. ``cpu`` is what this process spent, in seconds; latencies are in seconds too."""
+
+    count: int
+    seconds: float
+    cpu: float | None = None
+    latencies: Sequence[float] = ()
+
+
+LEAST_ROUNDS = 4
+Side = Callable[[], Sample]
+T = TypeVar("T")
+
+
+class Stopwatch:
+    """Times what happens inside ``with``: the wall, and the processor time of this process, all threads together."""
+
+    seconds = 0.0
+    cpu = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        gc.collect()
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._wall
+        self.cpu = time.process_time() - self._cpu
+
+    def sample(self, count: int, latencies: Sequence[float] = ()) -> Sample:
+        return Sample(count, self.seconds, self.cpu, latencies)
+
+
+def timed(call: Callable[[], object], latencies: list[float]) -> None:
+    """Run ``call`` and note how long it took."""
+    start = time.perf_counter()
+    call()
+    latencies.append(time.perf_counter() - start)
+
+
+def repeated(call: Callable[[T], object], items: Iterable[T], *, weight: int = 1) -> Sample:
+    """``call`` with each of ``items``, one after the other; ``weight`` is how many tasks one of them holds."""
+    latencies: list[float] = []
+    with Stopwatch() as watch:
+        for item in items:
+            timed(partial(call, item), latencies)
+    return watch.sample(weight * len(latencies), latencies)
+
+
+def compare(
+    *,
+    part: str,
+    database: str,
+    case: str,
+    ours: Side,
+    bare: Mapping[str, Side],
+    sizes: Sizes,
+    prepare: Callable[[], None] | None = None,
+) -> list[Row]:
+    """One row for each bare part. ``prepare`` runs before every round, unmeasured.
+
+    The first round only warms up, unless it is the only one. A slow machine gets fewer rounds than ``sizes`` asks for.
+    """
+    start = time.monotonic()
+    sides = [("", ours), *bare.items()]
+    samples: dict[str, list[Sample]] = {name: [] for name, _ in sides}
+    for number in range(sizes.rounds):
+        if number >= LEAST_ROUNDS and time.monotonic() - start > sizes.patience:
+            break
+        if prepare:
+            prepare()
+        # Ours goes first in one round and last in the next: neither side always finds the warmer tables.
+        for name, side in sides if number % 2 == 0 else reversed(sides):
+            sample = side()
+            if number or sizes.rounds == 1:
+                samples[name].append(sample)
+    own = samples[""]
+    return [
+        Row(
+            part=part,
+            database=database,
+            case=case,
+            against=name,
+            ours=_figure(own),
+            bare=_figure(samples[name]),
+            ratios=tuple(_rate(a) / _rate(b) for a, b in zip(own, samples[name], strict=True)),
+        )
+        for name in bare
+    ]
+
+
+def _figure(samples: Sequence[Sample]) -> Figure:
+    latencies = sorted(latency for sample in samples for latency in sample.latencies)
+    cpus = [sample.cpu / sample.count for sample in samples if sample.cpu is not None]
+    return Figure(
+        rate=median(map(_rate, samples)),
+        cpu=median(cpus) if cpus else None,
+        p50=_share(latencies, 0.50),
+        p99=_share(latencies, 0.99),
+    )
+
+
+def _rate(sample: Sample) -> float:
+    return sample.count / sample.seconds
+
+
+def _share(ordered: Sequence[float], share: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None

@@ -1,0 +1,60 @@
+"""What the parts are given to do: ordinary tasks, and ordinary ways for them to end."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.outcome import Outcome, Response, Timings, read_answer
+from taskqueue.core.task import NewTask, Task, TaskSpec
+from taskqueue.store import leases
+from taskqueue.store.database import Database
+from taskqueue.store.submissions import Submission, submit
+
+BODY = b'{"orderId": 12345, "customer": "a-customer", "note": "' + b"x" * 190 + b'"}'
+NOWHERE = "http://127.0.0.1:9/work"
+LEASE = timedelta(minutes=10)  # nothing lapses while it is measured
+
+
+def new_task(target_url: str = NOWHERE) -> NewTask:
+    """A task with a body of 250 bytes and nothing unusual about it."""
+    host = target_url.split("/")[2]
+    return NewTask(
+        spec=TaskSpec(
+            target_url=target_url,
+            origin=f"http://{host}",
+            target_host=host.partition(":")[0],
+            body=BODY,
+            content_type="application/json",
+        )
+    )
+
+
+def fill(database: Database, count: int, *, target_url: str = NOWHERE, at_once: int = 1000) -> None:
+    """Submit ``count`` tasks that are due now, ``at_once`` of them in each transaction."""
+    for start in range(0, count, at_once):
+        batch = Submission(tasks=(new_task(target_url),) * min(at_once, count - start))
+        with database.begin() as conn:
+            submit(conn, database, [batch])
+
+
+def lease_all(database: Database, count: int) -> list[Task]:
+    """Claim ``count`` tasks of those that were filled in."""
+    claimed = leases.claim(database, worker="bench-1", limit=count, lease=LEASE).tasks
+    assert len(claimed) == count, "the bench claims what it filled in, and nobody else does"
+    return claimed
+
+
+def settlements(tasks: list[Task], *, status: int, now: datetime) -> list[Settlement]:
+    """What the answer ``status`` makes of running tasks."""
+    return [decide(task, _answer(status), now=now, jitter=0.5, limits=Limits()) for task in tasks]
+
+
+def _answer(status: int) -> Outcome:
+    return read_answer(
+        Response(status=status, headers=(("content-type", "application/json"),), body=b'{"done": true}'),
+        complete=True,
+        timings=Timings(send=0.0001, wait=0.002, read=0.0001),
+        bytes_sent=600,
+        bytes_received=150,
+    )

@@ -1,0 +1,54 @@
+"""The bench runs, whole, on both databases; with so few tasks its figures only have to be figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.databases import PostgresServer
+from tests.support.project import ROOT
+
+PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "backlog"}
+
+
+@pytest.mark.e2e
+@pytest.mark.postgres
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_every_part_of_the_bench_prints_a_ratio(database: str, postgres_server: PostgresServer) -> None:
+    printed = _run("--tiny", "--json", "--database", database, environ={"TASKQUEUE_TEST_POSTGRES": postgres_server.url})
+    rows = json.loads(printed)["rows"]
+    assert {row["part"] for row in rows} == PARTS
+    assert {row["database"] for row in rows} == {"", database}
+    assert [row for row in rows if not _sound(row)] == []
+
+
+def test_a_part_that_does_not_exist_is_refused_by_name() -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "bench", "--only", "submit,sleep"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2
+    assert "no part is called sleep" in refused.stderr
+
+
+def _run(*arguments: str, environ: dict[str, str]) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def _sound(row: dict[str, Any]) -> bool:
+    figures = [row["ratio"], *row["ratios"], row["ours"]["rate"], row["bare"]["rate"]]
+    return all(math.isfinite(figure) and figure > 0 for figure in figures)

@@ -8,20 +8,22 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_MADE = frozenset(
+    {".git", ".venv", ".taskqueue", "__pycache__", "build", "dist"}
+    | {".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache"}
+)
 _BINARY = frozenset({".png", ".ico", ".woff2", ".zip", ".whl"})
 
 
 @lru_cache(maxsize=1)
 def files() -> tuple[Path, ...]:
-    """Every file that is tracked, or would be: what git ignores is left out."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    paths = (ROOT / line for line in listed.stdout.splitlines())
+    """Every file that is tracked, or would be: what git ignores is left out. A copy without git is looked through."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        paths = [ROOT / line for line in listed.splitlines()]
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        paths = [path for path in ROOT.rglob("*") if not _MADE & set(path.relative_to(ROOT).parts)]
     return tuple(sorted(path for path in paths if path.is_file()))
 
 

@@ -19,23 +19,31 @@ _CLOSE = b"close"
 
 
 def tell(file: Path, hints: Iterable[Hint]) -> None:
-    """Send each hint to every listener of ``file``; a full or dead one is passed over."""
+    """Send each hint to every listener of ``file``, as far as they can be reached.
+
+    Never raises: the commit it tells of has been made, and an error would make the caller repeat it.
+    """
     folder = _folder(file)
-    try:
-        names = os.listdir(folder)
-    except OSError:  # nobody ever listened
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, _reach(folder) as reach:
+    # There is no folder if nobody ever listened; without a free descriptor nobody can be told, and polling has to do.
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+        _reach(folder) as reach,
+    ):
         sender.setblocking(False)
-        for name in names:
+        for name in os.listdir(folder):
             for hint in hints:
-                try:
-                    sender.sendto(hint.value.encode(), f"{reach}/{name}")
-                except ConnectionRefusedError:  # its process is dead
-                    with suppress(OSError):
-                        os.unlink(folder / name)
-                except OSError:  # its buffer is full: it has enough to wake up for
-                    continue
+                _send(sender, hint, reach, folder / name)
+
+
+def _send(sender: socket.socket, hint: Hint, reach: str, listener: Path) -> None:
+    try:
+        sender.sendto(hint.value.encode(), f"{reach}/{listener.name}")
+    except ConnectionRefusedError:  # its process is dead
+        with suppress(OSError):
+            listener.unlink()
+    except OSError:  # its buffer is full: it has enough to wake up for
+        return
 
 
 class SqliteListener:

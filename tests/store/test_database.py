@@ -16,6 +16,7 @@ from sqlalchemy import text
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, UnsafeDatabase, WrongRevision
 from taskqueue.store import migrations
 from taskqueue.store.database import Database
+from taskqueue.store.dialect import Hint
 from taskqueue.store.migrations import VERSION_TABLE
 from tests.support.builders import new_task, submit, submit_one
 from tests.support.clock import Clock
@@ -251,6 +252,25 @@ def test_a_transaction_whose_connection_breaks_in_the_middle_is_rolled_back(post
         write_while_the_server_ends_the_session()
     assert raised.value.rolled_back
     submit_one(database)
+    database.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("hinting", [False, True])
+def test_a_commit_without_an_answer_may_have_taken_effect(postgres_url: str, hinting: bool) -> None:
+    database = Database.open(postgres_url)
+
+    def lose_the_server_before_the_commit() -> None:
+        with psycopg.connect(postgres_url, autocommit=True) as admin, database.begin() as conn:
+            pid = conn.execute(text("select pg_backend_pid()")).scalar_one()
+            if hinting:
+                database.hint(conn, Hint.READY)
+            admin.execute("select pg_terminate_backend(%s)", [pid])
+            time.sleep(0.05)
+
+    with pytest.raises(StoreUnavailable) as raised:
+        lose_the_server_before_the_commit()
+    assert not raised.value.rolled_back
     database.close()
 
 

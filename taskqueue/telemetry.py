@@ -30,6 +30,7 @@ class Event(StrEnum):
     WORKER_STOPPED = "worker.stopped"
     WORKER_RECOVERED = "worker.recovered"  # a part of the worker goes on after failures
     WORKER_FAULT = "worker.fault"  # a surprise inside the worker: a bug
+    WORKER_STALLED = "worker.stalled"  # its event loop stood still, or the whole process did
     DATABASE_UNSAFE = "database.unsafe"  # it may lose tasks, and TASKQUEUE_ALLOW_UNSAFE_DATABASE lets it
     TARGETS_ALLOWED = "targets.allowed"  # private addresses may be called
     STORE_UNAVAILABLE = "store.unavailable"

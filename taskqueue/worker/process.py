@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from contextlib import suppress
+from typing import Any
 
 import uvloop
 
@@ -41,6 +42,7 @@ def run(settings: Settings) -> int:
 async def _work(settings: Settings, database: Database) -> None:
     worker = Worker(settings, database)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_tell)
     for number in _SIGNALS:
         loop.add_signal_handler(number, _drain, worker, loop)
     await worker.run()
@@ -50,6 +52,12 @@ def _drain(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, os._exit, 128 + number)
     worker.drain()
+
+
+def _tell(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited. Left to itself asyncio would print it whole, with whatever the error quotes."""
+    error = context.get("exception") or RuntimeError("the event loop reported a fault without an exception")
+    telemetry.exception(Event.WORKER_FAULT, error, what="event loop")
 
 
 def _wait_for(database: Database, settings: Settings) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
+from taskqueue import telemetry
+from taskqueue.telemetry import Event
 from taskqueue.worker.clock import ticks
 from taskqueue.worker.held import Cut
 from taskqueue.worker.slots import Slots
 
 _SECONDS = 0.2  # far below the fence margin, which also has to cover the cut itself
+_STALL_SECONDS = 1.0  # worth a word: nothing was sent, read or cut meanwhile
 
 
 async def watch(slots: Slots) -> None:
     """Look at every fence five times a second, until cancelled."""
+    slots.pulse = ticks()
     while True:
-        now = slots.pulse = ticks()
+        now = ticks()
+        if now - slots.pulse > _STALL_SECONDS:
+            telemetry.warning(Event.WORKER_STALLED, seconds=round(now - slots.pulse, 1))
+        slots.pulse = now
         for held in slots.held():
             if held.fence <= now:
                 held.cut(Cut.FENCED)

@@ -41,7 +41,9 @@ def test_an_attempt_may_take_longer_than_its_lease(database: Database, target: L
     assert outcomes(database, task) == ["success"]
 
 
-def test_an_event_loop_that_stalls_loses_no_lease(database: Database, target: LocalTarget, start: Start) -> None:
+def test_an_event_loop_that_stalls_loses_no_lease(
+    database: Database, target: LocalTarget, start: Start, log: io.StringIO
+) -> None:
     target.default = answer(200, after=0.5)
     task = submit_to(database, target.url)
     worker = start(lease_seconds=2.0)
@@ -52,6 +54,7 @@ def test_an_event_loop_that_stalls_loses_no_lease(database: Database, target: Lo
     ended(database, task)
     assert outcomes(database, task) == ["success"]
     assert len(target.hits) == 1
+    assert "worker.stalled" in log.getvalue()
 
 
 def test_a_dead_workers_task_runs_again_once_its_lease_has_lapsed(

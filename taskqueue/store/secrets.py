@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import secrets
+from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, select
-from uuid_utils.compat import uuid7
+from sqlalchemy import Connection, bindparam, select, text
 
 from taskqueue.core.webhook import SECRET_PREFIX
+from taskqueue.store.columns import Id, Instant
 from taskqueue.store.database import Database
 from taskqueue.store.schema import signing_secrets
 
 _BYTES = 32
+_FIRST = UUID(int=0)  # the same for all: of several processes that start at once, one makes it and the others find it
 
 
 def current(conn: Connection, project: str) -> tuple[str, ...]:
@@ -24,13 +26,15 @@ def ensure(conn: Connection, database: Database, project: str) -> tuple[str, ...
     """The project's secrets; the first call ever makes one."""
     if found := current(conn, project):
         return found
-    # Several processes may start at once; all of them then sign with each secret that was made, and agree.
     secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
-    row = {"project": project, "id": uuid7(), "secret": secret, "created_at": database.now(conn)}
-    conn.execute(insert(signing_secrets), row)
+    conn.execute(_MAKE, {"project": project, "id": _FIRST, "secret": secret, "created_at": database.now(conn)})
     return current(conn, project)
 
 
+_MAKE = text("""
+    insert into signing_secrets (project, id, secret, created_at) values (:project, :id, :secret, :created_at)
+    on conflict do nothing
+""").bindparams(bindparam("id", type_=Id), bindparam("created_at", type_=Instant))
 _CURRENT = (
     select(signing_secrets.c.secret)
     .where(signing_secrets.c.project == bindparam("of_project"))

@@ -16,13 +16,14 @@ from taskqueue.store import dead_letters, secrets, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.schema import signing_secrets
-from tests.support.builders import look_up
+from tests.support.builders import look_up, submit_one
 from tests.support.clock import Clock
 from tests.support.target import LocalTarget, answer, drip, reset, silence
 from tests.worker.conftest import Start
 from tests.worker.running import ended, outcomes, submit_to, until
 
 SOON = Backoff(type=BackoffType.FIXED, initial=timedelta(seconds=0.3), jitter=Jitter.NONE)
+LATER = Backoff(initial=timedelta(hours=1), jitter=Jitter.NONE)
 
 
 def secrets_of(database: Database) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def test_a_failure_is_tried_again_after_its_backoff_and_every_attempt_is_on_reco
 
 def test_a_retry_waits_as_a_row(database: Database, target: LocalTarget, start: Start, clock: Clock) -> None:
     target.then(answer(500))
-    task = submit_to(database, target.url, backoff=Backoff(initial=timedelta(hours=1), jitter=Jitter.NONE))
+    task = submit_to(database, target.url, backoff=LATER)
     start().drain()
     start()
     until(lambda: outcomes(database, task) == ["server_error"])
@@ -181,3 +182,20 @@ def test_a_surprise_inside_the_worker_is_a_free_failure_of_our_own(
     waiting = look_up(database, task.id)
     assert (waiting.state, waiting.progress.charged) == (TaskState.QUEUED, 0)
     assert target.connections == 0
+
+
+def test_a_target_that_is_no_longer_acceptable_is_refused(database: Database, start: Start) -> None:
+    task = submit_one(database, target_url="http://127.1/work", origin="http://127.1:80", target_host="127.1")
+    start()
+    dead = ended(database, task)
+    assert dead.ending is not None
+    assert (dead.ending.reason, dead.ending.cls) == (DeadReason.REJECTED, "target_forbidden")
+
+
+def test_a_task_whose_end_cannot_be_told_keeps_no_slot(database: Database, target: LocalTarget, start: Start) -> None:
+    odd = submit_to(database, target.url, webhook_url="nowhere", backoff=LATER)
+    task = submit_to(database, target.url)
+    start(concurrency=1)
+    assert ended(database, task).state is TaskState.SUCCEEDED
+    until(lambda: outcomes(database, odd) == ["local_resource"])
+    assert look_up(database, odd.id).state is TaskState.QUEUED

@@ -90,8 +90,10 @@ def _allowed(row: Any, now: datetime) -> int:
     """How many rows the rate permits since the last step; a slow rate waits until it permits a whole one."""
     if row.rate is None:
         return BATCH
-    elapsed = min(now - row.advanced_at, max(_LONGEST_STEP, timedelta(seconds=1 / row.rate)))
-    return min(BATCH, int(elapsed.total_seconds() * row.rate))
+    earned: float = (now - row.advanced_at).total_seconds() * row.rate
+    # At most one step's worth, or one whole row. In rows and not in seconds: a span is cut to microseconds, and what is
+    # a hair under a row would stay so for ever.
+    return max(0, min(BATCH, int(min(earned, max(_LONGEST_STEP.total_seconds() * row.rate, 1.0)))))
 
 
 def _redrive(conn: Connection, database: Database, row: Any, allowed: int) -> tuple[int, UUID | None]:

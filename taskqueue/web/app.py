@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ from taskqueue.web import dead_letters, health, problems, progress, tasks
 from taskqueue.web.auth import authenticate
 from taskqueue.web.calls import Call, Reply, read_body, request_id
 from taskqueue.web.document import with_document
+from taskqueue.web.models import Nothing
 from taskqueue.web.operations import Operation
 from taskqueue.web.problems import Problem, problem_of
 from taskqueue.web.scan import UnreadableJson
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 OPERATIONS = with_document((*tasks.OPERATIONS, *dead_letters.OPERATIONS, *progress.OPERATIONS, *health.OPERATIONS))
+Environ = Mapping[str, Any]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,6 +61,8 @@ def create_app(service: Service) -> Flask:
 def _view(service: Service, operation: Operation) -> Callable[..., Response]:
     settings = service.settings
     limit = settings.max_batch_bytes if operation.batch else settings.max_body_bytes
+    # Probes of health and the like may carry whatever their senders add.
+    refuses_parameters = operation.query is Nothing and operation.scope is not None
 
     def view(id: UUID | None = None) -> Response:
         environ = request.environ
@@ -66,26 +70,29 @@ def _view(service: Service, operation: Operation) -> Callable[..., Response]:
             text = b""
             if operation.body is not None:
                 text = read_body(environ, limit, required=operation.body_required)
-            reply = operation.view(service, Call(request, authenticate(request), id, text))
+            call = Call(environ, authenticate(environ), id, text)
+            if refuses_parameters and environ.get("QUERY_STRING"):
+                call.query(Nothing)
+            reply = operation.view(service, call)
         except Problem as problem:
-            return _problem(problem)
+            return _problem(problem, environ)
         except (TaskQueueError, UnreadableJson) as error:
             problem_or_bug = problem_of(error)
             if problem_or_bug is None:
                 raise
-            return _problem(problem_or_bug)
-        return _answer(reply)
+            return _problem(problem_or_bug, environ)
+        return _answer(reply, environ)
 
     return view
 
 
-def _answer(reply: Reply) -> Response:
+def _answer(reply: Reply, environ: Environ) -> Response:
     content = b"" if reply.body is None else _encode(reply.body)
-    return _response(reply.status, content, "application/json", reply.headers, request_id(request.environ))
+    return _response(reply.status, content, "application/json", reply.headers, request_id(environ))
 
 
-def _problem(problem: Problem) -> Response:
-    id_ = request_id(request.environ)
+def _problem(problem: Problem, environ: Environ) -> Response:
+    id_ = request_id(environ)
     status = problem.kind.status
     if problem.kind is problems.UNAVAILABLE:
         telemetry.warning(Event.STORE_UNAVAILABLE, route=_route(), request_id=id_)
@@ -102,16 +109,19 @@ def _response(status: int, content: bytes, media_type: str, headers: Mapping[str
 
 def _http_error(error: HTTPException) -> Response:
     """What Flask refuses before a view runs, as a problem like any other."""
+    environ = request.environ
     if isinstance(error, MethodNotAllowed):
         allow = {"Allow": ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))}
         if request.method == "OPTIONS":
-            return _response(204, b"", "", allow, request_id(request.environ))
-        return _problem(Problem(problems.METHOD_NOT_ALLOWED, f"this path takes {allow['Allow']}", headers=allow))
+            return _response(204, b"", "", allow, request_id(environ))
+        return _problem(
+            Problem(problems.METHOD_NOT_ALLOWED, f"this path takes {allow['Allow']}", headers=allow), environ
+        )
     if error.code == problems.NOT_FOUND.status:
         return _problem(
-            Problem(problems.NOT_FOUND, "there is nothing at this path; see /openapi.json for what there is")
+            Problem(problems.NOT_FOUND, "there is nothing at this path; see /openapi.json for what there is"), environ
         )
-    return _problem(Problem(problems.UNREADABLE, "the request cannot be understood as HTTP"))
+    return _problem(Problem(problems.UNREADABLE, "the request cannot be understood as HTTP"), environ)
 
 
 def _fault(error: Exception) -> Response:

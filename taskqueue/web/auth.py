@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-
-from flask import Request
+from typing import Any
 
 from taskqueue.core.task import DEFAULT_PROJECT
 
@@ -30,6 +30,6 @@ class Caller:
 _EVERYBODY = Caller(DEFAULT_PROJECT, frozenset(Scope))
 
 
-def authenticate(_request: Request) -> Caller:
-    """The caller of a request. Without API keys everybody who reaches the loopback address is the same one."""
+def authenticate(_environ: Mapping[str, Any]) -> Caller:
+    """Who sent a request. Without API keys everybody who reaches the loopback address is the same caller."""
     return _EVERYBODY

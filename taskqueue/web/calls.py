@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from flask import Request
-
 from taskqueue.web import scan
 from taskqueue.web.auth import Caller
 from taskqueue.web.problems import MEDIA_TYPE_REFUSED, TOO_LARGE, UNREADABLE, Faults, Problem
@@ -34,7 +32,7 @@ class Reply:
 class Call:
     """A request that is being carried out."""
 
-    request: Request
+    environ: Mapping[str, Any]  # of WSGI
     caller: Caller
     id: UUID | None  # of the thing that the path names
     text: bytes  # the body, checked to be JSON; empty when there is none
@@ -50,14 +48,14 @@ class Call:
     def query(self, model: type[M]) -> M:
         """The query string as a ``model``, or a 422."""
         faults = Faults()
-        asked = read_query(self.request.environ.get("QUERY_STRING", ""), model, faults)
+        asked = read_query(self.environ.get("QUERY_STRING", ""), model, faults)
         faults.raise_any()
         assert asked is not None, "what cannot be read leaves a fault"
         return asked
 
     def header(self, name: str) -> str | None:
         """The value of a request header, by its WSGI name."""
-        value: str | None = self.request.environ.get(name)
+        value: str | None = self.environ.get(name)
         return value
 
     def thing(self) -> UUID:

@@ -9,7 +9,7 @@ from taskqueue.web import resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.contents import read_content
-from taskqueue.web.models import DeadLetterConditions, FindDeadLetters, Nothing, Redrive, RedriveMany
+from taskqueue.web.models import DeadLetterConditions, FindDeadLetters, Redrive, RedriveMany
 from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import CONFLICT, NOT_FOUND, Faults, Problem
 from taskqueue.web.reading import either
@@ -46,12 +46,10 @@ def find_dead_letters(service: Service, call: Call) -> Reply:
     summary="Look at a dead letter",
     tag=_TAG,
     scope=Scope.READ,
-    query=Nothing,
     answers={200: Answer("The dead letter with its payload and every attempt", resources.DeadLetterAnswer)},
 )
 def get_dead_letter(service: Service, call: Call) -> Reply:
     """The task as it was when it died, and all attempts up to then."""
-    call.query(Nothing)
     project = call.caller.project
     with service.database.read() as conn:
         letter = dead_letters.get(conn, project, DeadLetterId(call.thing()))
@@ -127,12 +125,10 @@ def redrive_dead_letters(service: Service, call: Call) -> Reply:
     summary="Forget a dead letter",
     tag=_TAG,
     scope=Scope.MANAGE,
-    query=Nothing,
     answers={204: Answer("It is gone")},
 )
 def delete_dead_letter(service: Service, call: Call) -> Reply:
     """The task and its attempts stay on record until their retention."""
-    call.query(Nothing)
     with service.database.begin() as conn:
         removed = dead_letters.remove(conn, call.caller.project, DeadLetterId(call.thing()))
     if not removed:

@@ -95,8 +95,7 @@ def _operation(operation: Operation, schema_of: Schemas, components: Json) -> Js
         "parameters": [*_path_parameters(operation), *_header_parameters(operation)],
         "responses": {str(status): _answer(answer, schema_of) for status, answer in operation.answers.items()},
     }
-    if operation.query is not None:
-        described["parameters"] += _query_parameters(components[operation.query.__name__])
+    described["parameters"] += _query_parameters(components[operation.query.__name__])
     if operation.body is not None:
         media: Json = {"schema": schema_of[operation.body]}
         if operation.example is not None:

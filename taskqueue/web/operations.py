@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskqueue.web import problems
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
+from taskqueue.web.models import Nothing
 from taskqueue.web.problems import ProblemKind
 from taskqueue.web.reading import Model
 
@@ -38,7 +39,7 @@ class Operation:
     description: str
     tag: str
     scope: Scope | None  # None: open to everybody
-    query: type[Model] | None
+    query: type[Model]
     body: type[Model] | None
     body_required: bool
     batch: bool  # the larger limit on the body
@@ -60,10 +61,8 @@ class Operation:
             kinds.append(problems.NOT_FOUND)
         if self.body is not None:
             kinds += [problems.UNREADABLE, problems.TOO_LARGE, problems.MEDIA_TYPE_REFUSED]
-        if self.body is not None or self.query is not None:
-            kinds.append(problems.INVALID)
         if self.scope is not None:
-            kinds.append(problems.UNAVAILABLE)
+            kinds += [problems.INVALID, problems.UNAVAILABLE]
         return tuple(dict.fromkeys(kinds))
 
 
@@ -75,7 +74,7 @@ def operation(
     tag: str,
     scope: Scope | None,
     answers: Mapping[int, Answer],
-    query: type[Model] | None = None,
+    query: type[Model] = Nothing,
     body: type[Model] | None = None,
     body_required: bool = False,
     batch: bool = False,

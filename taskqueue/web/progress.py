@@ -7,7 +7,6 @@ from taskqueue.store.operations import OperationId
 from taskqueue.web import resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
-from taskqueue.web.models import Nothing
 from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import NOT_FOUND, Problem
 from taskqueue.web.service import Service
@@ -19,12 +18,10 @@ from taskqueue.web.service import Service
     summary="Look at bulk work",
     tag="operations",
     scope=Scope.READ,
-    query=Nothing,
     answers={200: Answer("The operation and its progress", resources.OperationAnswer)},
 )
 def get_operation(service: Service, call: Call) -> Reply:
     """`done` may end below `total` where others were faster."""
-    call.query(Nothing)
     with service.database.read() as conn:
         found = operations.get(conn, call.caller.project, OperationId(call.thing()))
     if found is None:

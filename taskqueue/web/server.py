@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -78,7 +79,10 @@ def _load(settings: Settings) -> Flask:
     service = Service(settings, database)
     _call_on_signal(service.wake)
     util.Finalize(None, _close, args=(service, database), exitpriority=10)
-    return create_app(service)
+    app = create_app(service)
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays; looking at it again and again would only make requests wait
+    return app
 
 
 def _close(service: Service, database: Database) -> None:

@@ -106,12 +106,10 @@ def get_task(service: Service, call: Call) -> Reply:
     summary="Every attempt of a task that is over",
     tag=_TAG,
     scope=Scope.READ,
-    query=Nothing,
     answers={200: Answer("The attempts, oldest first", resources.Attempts)},
 )
 def list_attempts(service: Service, call: Call) -> Reply:
     """Attempts of every generation, with outcome class, error, timings by phase and an excerpt of the answer."""
-    call.query(Nothing)
     project, task_id = call.caller.project, TaskId(call.thing())
     with service.database.read() as conn:
         if tasks.get(conn, project, task_id) is None:
@@ -126,12 +124,10 @@ def list_attempts(service: Service, call: Call) -> Reply:
     summary="The webhooks of a task",
     tag=_TAG,
     scope=Scope.READ,
-    query=Nothing,
     answers={200: Answer("The webhook deliveries, oldest first", resources.Webhooks)},
 )
 def list_webhooks(service: Service, call: Call) -> Reply:
     """A webhook is a task of its own: look at its id to see its attempts."""
-    call.query(Nothing)
     project, task_id = call.caller.project, TaskId(call.thing())
     with service.database.read() as conn:
         if tasks.get(conn, project, task_id) is None:

@@ -18,9 +18,25 @@ def document() -> Document:
     return Document()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> Settings:
     return Settings(api_threads=8, max_body_bytes=65_536, max_batch_bytes=1_048_576)
+
+
+@pytest.fixture(scope="session")
+def front_service(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose database has no tables: whatever would be stored fails, and the test with it."""
+    database = Database.open(f"sqlite:///{tmp_path_factory.mktemp('front') / 'empty.db'}")
+    running = Service(settings, database)
+    yield running
+    running.close()
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def front(front_service: Service) -> Api:
+    """The application for requests that are refused before anything is stored."""
+    return Api(create_app(front_service))
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class Document:
     def valid(self, model: str, value: Any) -> bool:
         """Whether the document lets ``value`` be sent as the request model of this name."""
         schema = {"$ref": f"#/components/schemas/{model}"}
-        return self._validator(schema).is_valid(value)
+        return bool(self._validator(schema).is_valid(value))
 
     def _check_body(self, answer: Answer, media_type: str, schema: Json) -> None:
         assert answer.headers["content-type"] == media_type

@@ -60,8 +60,8 @@ def test_one_bad_task_refuses_the_batch_and_all_bad_ones_are_named(api: Api) -> 
         ([{"targetUrl": TARGET}], ""),
     ],
 )
-def test_a_body_that_is_no_batch_is_refused(api: Api, body: object, pointer: str) -> None:
-    answer = api.post("/v1/tasks/batch", body)
+def test_a_body_that_is_no_batch_is_refused(front: Api, body: object, pointer: str) -> None:
+    answer = front.post("/v1/tasks/batch", body)
     assert answer.status == 422
     assert list(answer.faults) == [pointer]
 
@@ -72,9 +72,9 @@ def test_a_thousand_tasks_are_accepted(api: Api) -> None:
     assert len({task["id"] for task in answer.json["tasks"]}) == 1000
 
 
-def test_a_key_that_comes_twice_in_one_task_is_a_400(api: Api) -> None:
+def test_a_key_that_comes_twice_in_one_task_is_a_400(front: Api) -> None:
     body = b'{"tasks": [{"targetUrl": "https://a.example/", "targetUrl": "https://b.example/"}]}'
-    assert api.post("/v1/tasks/batch", body).status == 400
+    assert front.post("/v1/tasks/batch", body).status == 400
 
 
 def test_a_batch_may_be_larger_than_a_task_but_not_endless(api: Api) -> None:

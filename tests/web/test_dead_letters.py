@@ -193,11 +193,11 @@ class TestMany:
             ({"includeRedriven": True}, "/includeRedriven"),
         ],
     )
-    def test_conditions_that_mean_nothing_are_refused(self, api: Api, body: Json, pointer: str) -> None:
-        assert list(api.post("/v1/dead-letters/redrive", body).faults) == [pointer]
+    def test_conditions_that_mean_nothing_are_refused(self, front: Api, body: Json, pointer: str) -> None:
+        assert list(front.post("/v1/dead-letters/redrive", body).faults) == [pointer]
 
-    def test_no_body_is_not_taken_for_all(self, api: Api) -> None:
-        assert api.post("/v1/dead-letters/redrive").status == 400
+    def test_no_body_is_not_taken_for_all(self, front: Api) -> None:
+        assert front.post("/v1/dead-letters/redrive").status == 400
 
     def test_an_unknown_operation_is_a_404(self, api: Api) -> None:
         assert api.get(f"/v1/operations/{uuid.uuid4()}").status == 404

@@ -56,15 +56,15 @@ def test_header_and_field_are_the_same_key(api: Api) -> None:
     assert ids(api.post("/v1/tasks", body)) == ids(api.post("/v1/tasks", body, headers=KEY))
 
 
-def test_header_and_field_that_differ_are_refused(api: Api) -> None:
-    answer = api.post("/v1/tasks", {**BODY, "idempotencyKey": "order-8"}, headers=KEY)
+def test_header_and_field_that_differ_are_refused(front: Api) -> None:
+    answer = front.post("/v1/tasks", {**BODY, "idempotencyKey": "order-8"}, headers=KEY)
     assert answer.status == 422
     assert answer.faults.keys() == {"/idempotencyKey"}
 
 
 @pytest.mark.parametrize("key", ["", "k" * 257, "two words", "ä"])
-def test_a_header_that_is_no_key_is_refused(api: Api, key: str) -> None:
-    assert api.post("/v1/tasks", BODY, headers={"Idempotency-Key": key}).faults.keys() == {"/idempotencyKey"}
+def test_a_header_that_is_no_key_is_refused(front: Api, key: str) -> None:
+    assert front.post("/v1/tasks", BODY, headers={"Idempotency-Key": key}).faults.keys() == {"/idempotencyKey"}
 
 
 def test_a_key_is_free_again_after_its_time(api: Api, clock: Clock) -> None:
@@ -113,11 +113,13 @@ class TestBatches:
         assert api.post("/v1/tasks/batch", {"tasks": [BODY, changed]}).status == 422
         assert count(api) == 1
 
-    def test_a_key_that_comes_twice_is_refused(self, api: Api) -> None:
+    def test_a_key_that_comes_twice_is_refused(self, front: Api) -> None:
         keyed = {**BODY, "idempotencyKey": "a"}
-        assert api.post("/v1/tasks/batch", {"tasks": [keyed, BODY, keyed]}).faults.keys() == {"/tasks/2/idempotencyKey"}
+        assert front.post("/v1/tasks/batch", {"tasks": [keyed, BODY, keyed]}).faults.keys() == {
+            "/tasks/2/idempotencyKey"
+        }
 
-    def test_a_task_may_not_carry_the_key_of_its_batch(self, api: Api) -> None:
+    def test_a_task_may_not_carry_the_key_of_its_batch(self, front: Api) -> None:
         keyed = {**BODY, "idempotencyKey": KEY["Idempotency-Key"]}
-        answer = api.post("/v1/tasks/batch", {"tasks": [keyed]}, headers=KEY)
+        answer = front.post("/v1/tasks/batch", {"tasks": [keyed]}, headers=KEY)
         assert answer.faults.keys() == {"/tasks/0/idempotencyKey"}

@@ -26,9 +26,9 @@ def test_every_answer_carries_a_request_id_of_its_own(api: Api) -> None:
     assert len(ids) == 4
 
 
-def test_a_plain_request_id_is_taken_over_and_another_is_not(api: Api) -> None:
+def test_a_plain_request_id_is_taken_over_and_another_is_not(front: Api) -> None:
     for given, kept in (("trace-7.a:b", True), ("a" * 100, True), ("a" * 101, False), ("<x>", False), ("a b", False)):
-        answer = api.call("GET", "/v1/nowhere", headers={"X-Request-Id": given})
+        answer = front.call("GET", "/v1/nowhere", headers={"X-Request-Id": given})
         assert (answer.headers["x-request-id"] == given) == kept
         assert answer.json["requestId"] == answer.headers["x-request-id"]
 
@@ -36,8 +36,8 @@ def test_a_plain_request_id_is_taken_over_and_another_is_not(api: Api) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/v1", "/v1/", "/v1/tasks/", "//v1/tasks", "/v1/queues/mail", "/v1/tasks/%2e%2e", "/dashboard"]
 )
-def test_a_path_that_is_not_there_is_a_404(api: Api, path: str) -> None:
-    assert api.get(path).status == 404
+def test_a_path_that_is_not_there_is_a_404(front: Api, path: str) -> None:
+    assert front.get(path).status == 404
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,22 @@ def test_a_path_that_is_not_there_is_a_404(api: Api, path: str) -> None:
         ("GET", "/v1/tasks/batch", "OPTIONS, POST"),
     ],
 )
-def test_another_method_is_a_405_that_names_those_there_are(api: Api, method: str, path: str, allowed: str) -> None:
-    answer = api.call(method, path)
+def test_another_method_is_a_405_that_names_those_there_are(front: Api, method: str, path: str, allowed: str) -> None:
+    answer = front.call(method, path)
     assert answer.status == 405
     assert answer.headers["allow"] == allowed
 
 
-def test_options_names_the_methods_and_head_answers_like_get(api: Api) -> None:
-    options = api.call("OPTIONS", "/v1/tasks")
+def test_options_names_the_methods_and_head_answers_like_get(front: Api) -> None:
+    options = front.call("OPTIONS", "/v1/tasks")
     assert (options.status, options.content) == (204, b"")
     assert options.headers["allow"] == "GET, HEAD, OPTIONS, POST"
-    head = api.call("HEAD", "/healthz")
+    head = front.call("HEAD", "/healthz")
     assert (head.status, head.content) == (200, b"")
-    assert head.headers["content-length"] == api.get("/healthz").headers["content-length"]
+    assert head.headers["content-length"] == front.get("/healthz").headers["content-length"]
 
 
-def test_problems_repeat_little_of_what_was_sent(api: Api) -> None:
+def test_problems_repeat_little_of_what_was_sent(front: Api) -> None:
     piece = "Zq7" * 40
     bodies = [
         {piece: 1, "targetUrl": TARGET},
@@ -77,12 +77,12 @@ def test_problems_repeat_little_of_what_was_sent(api: Api) -> None:
         {"targetUrl": TARGET, "backoff": {piece: {piece: 1}}},
     ]
     for body in bodies:
-        answer = api.post("/v1/tasks", body)
+        answer = front.post("/v1/tasks", body)
         assert answer.status == 422
         assert piece[:100] not in answer.content.decode()
-    assert piece[:100] not in api.post("/v1/tasks", f'{{"{piece}": 1, "{piece}": 2}}'.encode()).content.decode()
-    assert piece[:100] not in api.get(f"/v1/{piece}").content.decode()
-    assert piece[:100] not in api.get(f"/v1/tasks?{piece}=1").content.decode()
+    assert piece[:100] not in front.post("/v1/tasks", f'{{"{piece}": 1, "{piece}": 2}}'.encode()).content.decode()
+    assert piece[:100] not in front.get(f"/v1/{piece}").content.decode()
+    assert piece[:100] not in front.get(f"/v1/tasks?{piece}=1").content.decode()
 
 
 def test_a_store_that_cannot_commit_is_a_503_in_time(api: Api, database_url: str) -> None:

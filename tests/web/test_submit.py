@@ -34,10 +34,9 @@ def stored(database: Database, resource: Json) -> Task:
     return look_up(database, TaskId(UUID(resource["id"])))
 
 
-def refused(api: Api, **fields: Any) -> dict[str, str]:
-    answer = api.post("/v1/tasks", {"targetUrl": TARGET, **fields})
+def refused(front: Api, **fields: Any) -> dict[str, str]:
+    answer = front.post("/v1/tasks", {"targetUrl": TARGET, **fields})
     assert answer.status == 422, answer.content
-    assert api.get("/v1/tasks").json["items"] == []
     return answer.faults
 
 
@@ -176,25 +175,31 @@ def test_a_valid_trace_is_continued_and_another_is_dropped(api: Api, database: D
         ({"callbackUrl": "https://10.0.0.1/", "targetUrl": TARGET}, {"/callbackUrl"}),
     ],
 )
-def test_what_cannot_be_meant_is_refused_at_its_field(api: Api, fields: Json, pointers: set[str]) -> None:
-    assert refused(api, **fields).keys() == pointers
+def test_what_cannot_be_meant_is_refused_at_its_field(front: Api, fields: Json, pointers: set[str]) -> None:
+    assert refused(front, **fields).keys() == pointers
 
 
-def test_an_expiry_before_the_first_attempt_is_refused(api: Api) -> None:
+def test_an_expiry_before_the_first_attempt_is_refused(front: Api) -> None:
     soon, later = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2))
-    assert refused(api, runAt=later, expiresAt=soon).keys() == {"/expiresAt"}
-    assert refused(api, runAt=later, expiresIn="1h").keys() == {"/expiresIn"}
+    assert refused(front, runAt=later, expiresAt=soon).keys() == {"/expiresAt"}
+    assert refused(front, runAt=later, expiresIn="1h").keys() == {"/expiresIn"}
 
 
-def test_shape_and_meaning_are_judged_in_one_answer(api: Api) -> None:
-    faults = refused(api, retires=1, timeout=True, targetUrl="http://localhost/", payload=1, body="x", queue="/")
+def test_shape_and_meaning_are_judged_in_one_answer(front: Api) -> None:
+    faults = refused(front, retires=1, timeout=True, targetUrl="http://localhost/", payload=1, body="x", queue="/")
     assert faults.keys() == {"/retires", "/timeout", "/targetUrl", "/body", "/queue"}
 
 
-def test_a_forbidden_target_is_refused_without_telling_where_it_leads(api: Api) -> None:
-    detail = refused(api, targetUrl="http://169.254.169.254/latest/")["/targetUrl"]
+def test_a_forbidden_target_is_refused_without_telling_where_it_leads(front: Api) -> None:
+    detail = refused(front, targetUrl="http://169.254.169.254/latest/")["/targetUrl"]
     assert "TASKQUEUE_ALLOWED_TARGETS" in detail
     assert "169" not in detail
+
+
+def test_a_refused_task_leaves_nothing_behind(api: Api) -> None:
+    for body in ({"targetUrl": TARGET, "retries": 101}, {"targetUrl": TARGET, "payload": 1, "body": "x"}, b"{", b""):
+        assert api.post("/v1/tasks", body).status in (400, 422)
+    assert api.get("/v1/tasks").json["items"] == []
 
 
 def test_waits_that_were_named_are_not_cut_by_the_default(api: Api, database: Database) -> None:
@@ -220,23 +225,22 @@ def test_waits_that_were_named_are_not_cut_by_the_default(api: Api, database: Da
         b"\xef\xbb\xbf{}",
     ],
 )
-def test_unreadable_bodies_are_a_400(api: Api, body: bytes) -> None:
-    assert api.post("/v1/tasks", body).status == 400
-    assert api.get("/v1/tasks").json["items"] == []
+def test_unreadable_bodies_are_a_400(front: Api, body: bytes) -> None:
+    assert front.post("/v1/tasks", body).status == 400
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"3", b'"x"'])
-def test_a_body_that_is_no_object_is_a_422(api: Api, body: bytes) -> None:
-    assert api.post("/v1/tasks", body).faults == {"": "expected an object"}
+def test_a_body_that_is_no_object_is_a_422(front: Api, body: bytes) -> None:
+    assert front.post("/v1/tasks", body).faults == {"": "expected an object"}
 
 
 @pytest.mark.parametrize(
     "media_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "application/jsonx"],
 )
-def test_another_media_type_is_a_415(api: Api, media_type: str) -> None:
+def test_another_media_type_is_a_415(front: Api, media_type: str) -> None:
     body = json.dumps({"targetUrl": TARGET})
-    assert api.call("POST", "/v1/tasks", data=body, content_type=media_type).status == 415
+    assert front.call("POST", "/v1/tasks", data=body, content_type=media_type).status == 415
 
 
 @pytest.mark.parametrize(
@@ -247,8 +251,8 @@ def test_json_may_name_its_charset(api: Api, media_type: str) -> None:
     assert api.call("POST", "/v1/tasks", data=body, content_type=media_type).status == 202
 
 
-def test_a_compressed_body_is_a_415(api: Api) -> None:
-    assert api.post("/v1/tasks", b"{}", headers={"Content-Encoding": "gzip"}).status == 415
+def test_a_compressed_body_is_a_415(front: Api) -> None:
+    assert front.post("/v1/tasks", b"{}", headers={"Content-Encoding": "gzip"}).status == 415
 
 
 def test_the_largest_body_is_accepted_and_a_byte_more_is_a_413(api: Api) -> None:
@@ -260,8 +264,8 @@ def test_the_largest_body_is_accepted_and_a_byte_more_is_a_413(api: Api) -> None
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "٣"])
-def test_a_length_that_is_no_number_is_a_400(api: Api, length: str) -> None:
-    answer = api.call(
+def test_a_length_that_is_no_number_is_a_400(front: Api, length: str) -> None:
+    answer = front.call(
         "POST",
         "/v1/tasks",
         data=b"{}",
@@ -271,9 +275,10 @@ def test_a_length_that_is_no_number_is_a_400(api: Api, length: str) -> None:
     assert answer.status == 400
 
 
-def test_a_body_that_ends_early_is_a_400(api: Api) -> None:
+def test_a_body_that_ends_early_is_a_400(front: Api) -> None:
     body = json.dumps({"targetUrl": TARGET})
     over = {"CONTENT_LENGTH": str(len(body) + 1)}
     assert (
-        api.call("POST", "/v1/tasks", data=body, content_type="application/json", environ_overrides=over).status == 400
+        front.call("POST", "/v1/tasks", data=body, content_type="application/json", environ_overrides=over).status
+        == 400
     )

@@ -39,8 +39,8 @@ def test_an_unknown_task_cannot_be_steered(api: Api, verb: str) -> None:
 
 
 @pytest.mark.parametrize("id_", ["1", "x" * 36, "{01a1fd2b-7e4c-73b7-9951-e4461c9bc5ed}", "%00", "urn:uuid:1"])
-def test_what_is_no_id_is_a_404(api: Api, id_: str) -> None:
-    assert api.get(f"/v1/tasks/{id_}").status == 404
+def test_what_is_no_id_is_a_404(front: Api, id_: str) -> None:
+    assert front.get(f"/v1/tasks/{id_}").status == 404
 
 
 def test_a_task_of_another_project_is_a_404(api: Api, database: Database) -> None:
@@ -182,3 +182,5 @@ def test_a_parameter_that_is_not_there_is_refused(api: Api) -> None:
     path = f"/v1/tasks/{api.submit()['id']}"
     for query in (f"{path}?waits=1", f"{path}/attempts?limit=1", "/v1/tasks?state=dead"):
         assert api.get(query).status == 422
+    assert api.post(f"{path}/cancel?force=true").status == 422
+    assert api.get("/healthz?from=balancer").status == 200

@@ -69,15 +69,16 @@ def get(conn: Connection, project: str, operation_id: OperationId) -> Operation 
 
 
 def advance(conn: Connection, database: Database) -> int:
-    """Take the oldest open operation one step further; return how many rows it did, perhaps none."""
-    row = conn.execute(_OLDEST_OPEN).first()
+    """Take the open operation that waited longest one step further; return how many rows it did, perhaps none."""
+    now = database.now(conn)
+    # Past those whose rate permits nothing yet: a slow one must not hold up the others.
+    due = ((row, allowed) for row in conn.execute(_OPEN).all() if (allowed := _allowed(row, now)))
+    row, allowed = next(due, (None, 0))
     if row is None:
         return 0
-    now = database.now(conn)
-    allowed = _allowed(row, now)
     # Guarded by when it was last advanced: of two workers here at once, one does this step.
     step = {"of_project": row.project, "of_id": row.id, "seen": row.advanced_at, "now": now}
-    if allowed == 0 or not conn.execute(_TAKE, step).rowcount:
+    if not conn.execute(_TAKE, step).rowcount:
         return 0
     done, last = _redrive(conn, database, row, allowed)
     finished = now if last is None else None
@@ -128,7 +129,7 @@ def _operation(row: Any) -> Operation:
 
 _MINE = (operations.c.project == bindparam("of_project"), operations.c.id == bindparam("of_id"))
 _ONE = select(operations).where(*_MINE)
-_OLDEST_OPEN = select(operations).where(operations.c.finished_at.is_(None)).order_by(operations.c.advanced_at).limit(1)
+_OPEN = select(operations).where(operations.c.finished_at.is_(None)).order_by(operations.c.advanced_at)
 _TAKE = (
     update(operations).where(*_MINE, operations.c.advanced_at == bindparam("seen")).values(advanced_at=bindparam("now"))
 )

@@ -10,7 +10,6 @@ from functools import partial
 import pytest
 from sqlalchemy import func, select
 
-from taskqueue.core.lifecycle import Limits, Settlement, decide
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings, failed
 from taskqueue.core.outcome import lapsed as lapsed_outcome
 from taskqueue.core.task import DeadReason, Kind, Task, TaskId, TaskState, WebhookEvent
@@ -20,6 +19,7 @@ from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.schema import attempts, endings, ready
 from taskqueue.store.schema import dead_letters as dead_letters_table
 from taskqueue.store.schema import tasks as tasks_table
+from tests.store.steps import decided, settle
 from tests.store.threads import at_once, results
 from tests.support.builders import answer, claim_all, claim_one, look_up, new_task, settle_one, submit, submit_one
 from tests.support.clock import Clock
@@ -27,17 +27,6 @@ from tests.support.clock import Clock
 pytestmark = pytest.mark.usefixtures("sound")
 HOOKED = {"webhook_url": "https://caller.example/hook", "webhook_events": frozenset(WebhookEvent)}
 TABLES = (tasks_table, ready, attempts, endings, dead_letters_table)
-
-
-def settlement_of(database: Database, task: Task, outcome: Outcome, *, jitter: float = 0.5) -> Settlement:
-    with database.read() as conn:
-        now = database.now(conn)
-    return decide(task, outcome, now=now, jitter=jitter, limits=Limits())
-
-
-def settle(database: Database, *settlements: Settlement) -> set[TaskId]:
-    with database.begin() as conn:
-        return leases.settle(conn, database, settlements)
 
 
 def count(database: Database) -> list[int]:
@@ -90,7 +79,7 @@ def test_an_outcome_of_every_class_comes_back_as_it_was(database: Database, name
     )
     if name == "worker_lost":
         outcome = replace(lapsed_outcome(), phase=Phase.SENT)
-        settle(database, settlement_of(database, replace(task), outcome))
+        settle(database, decided(database, replace(task), outcome))
         return
     assert settle_one(database, task, outcome)
     with database.read() as conn:
@@ -112,7 +101,7 @@ def test_an_aborted_attempt_keeps_the_partial_mark_of_its_status(database: Datab
 def test_a_failed_attempt_waits_for_its_backoff_with_its_past_remembered(database: Database, clock: Clock) -> None:
     submit_one(database)
     first = claim_one(database)
-    settlement = settlement_of(database, first, answer(500), jitter=1.0)
+    settlement = decided(database, first, answer(500), jitter=1.0)
     assert settlement.wait == timedelta(seconds=2)
     assert settle(database, settlement) == set()
     waiting = look_up(database, first.id)
@@ -140,11 +129,11 @@ def test_a_stale_settlement_is_reported_and_writes_nothing(database: Database, c
     submit(database, *(new_task(**HOOKED) for _ in range(3)))
     kept, lost, cancelled = claim_all(database)
     clock.advance(seconds=16)
-    settle(database, settlement_of(database, lost, lapsed_outcome()))
+    settle(database, decided(database, lost, lapsed_outcome()))
     with database.begin() as conn:
         tasks.cancel(conn, database, "default", cancelled.id)
     before = count(database)
-    late = [settlement_of(database, task, answer(200)) for task in (lost, kept, cancelled)]
+    late = [decided(database, task, answer(200)) for task in (lost, kept, cancelled)]
     assert settle(database, *late) == {lost.id, cancelled.id}
     states = [look_up(database, task.id).state for task in (kept, lost, cancelled)]
     assert states == [TaskState.SUCCEEDED, TaskState.QUEUED, TaskState.CANCELLED]
@@ -155,7 +144,7 @@ def test_settling_twice_writes_once(database: Database) -> None:
     submit_one(database, **HOOKED)
     task = claim_one(database)
     for status in (200, 400, 500):
-        settlement = settlement_of(database, task, answer(status))
+        settlement = decided(database, task, answer(status))
         if status == 200:
             assert settle(database, settlement) == set()
         assert settle(database, settlement) == {task.id}
@@ -166,7 +155,7 @@ def test_settling_twice_writes_once(database: Database) -> None:
 def test_settling_at_once_writes_once(database: Database, other: Database) -> None:
     submit(database, *(new_task(**HOOKED, retries=0) for _ in range(20)))
     claimed = claim_all(database)
-    batches = [[settlement_of(database, task, answer(status)) for task in claimed] for status in (200, 500, 400, 200)]
+    batches = [[decided(database, task, answer(status)) for task in claimed] for status in (200, 500, 400, 200)]
     calls = [
         partial(settle, store, *(batch if turn % 2 else batch[::-1]))
         for turn, (store, batch) in enumerate(zip((database, other, database, other), batches, strict=True))
@@ -182,9 +171,9 @@ def test_two_attempts_of_one_task_in_one_batch_are_told_apart(database: Database
     submit_one(database, **HOOKED)
     old = claim_one(database)
     clock.advance(seconds=16)
-    settle(database, settlement_of(database, old, lapsed_outcome()))
+    settle(database, decided(database, old, lapsed_outcome()))
     new = claim_one(database)
-    late, fresh = settlement_of(database, old, answer(200)), settlement_of(database, new, answer(400))
+    late, fresh = decided(database, old, answer(200)), decided(database, new, answer(400))
     assert settle(database, late, fresh) == {old.id}
     ended = look_up(database, old.id)
     assert (ended.state, ended.progress.number) == (TaskState.DEAD, 2)
@@ -194,7 +183,7 @@ def test_two_attempts_of_one_task_in_one_batch_are_told_apart(database: Database
 def test_the_webhook_of_a_change_is_written_with_it_or_not_at_all(database: Database) -> None:
     submit(database, new_task(**HOOKED), new_task(**HOOKED))
     claimed = claim_all(database)
-    good, bad = (settlement_of(database, task, answer(400)) for task in claimed)
+    good, bad = (decided(database, task, answer(400)) for task in claimed)
     assert bad.attempt is not None
     broken = replace(bad, attempt=replace(bad.attempt, worker=None))  # type: ignore[arg-type]
     before = count(database)
@@ -209,7 +198,7 @@ def test_each_failed_attempt_is_told_once_and_the_end_once(database: Database, c
     task = submit_one(database, retries=2, **HOOKED)
     for _ in range(3):
         found = next(each for each in claim_all(database) if each.id == task.id)
-        settlement = settlement_of(database, found, answer(500))
+        settlement = decided(database, found, answer(500))
         settle(database, settlement)
         settle(database, settlement)
         clock.advance(minutes=20)
@@ -238,7 +227,7 @@ def test_a_large_batch_is_settled_in_one_go(database: Database) -> None:
     submit(database, *(new_task() for _ in range(500)))
     claimed = claim_all(database, limit=500)
     statuses = [200, 400, 500, 429]
-    batch = [settlement_of(database, task, answer(statuses[turn % 4])) for turn, task in enumerate(claimed)]
+    batch = [decided(database, task, answer(statuses[turn % 4])) for turn, task in enumerate(claimed)]
     assert settle(database, *batch) == set()
     assert settle(database) == set()
     assert count(database) == [500, 250, 500, 250, 125]
@@ -248,7 +237,7 @@ def test_batches_in_different_order_do_not_block_each_other(database: Database, 
     for _ in range(3):
         submit(database, *(new_task() for _ in range(100)))
         claimed = claim_all(database)
-        batch = [settlement_of(database, task, answer(200)) for task in claimed]
+        batch = [decided(database, task, answer(200)) for task in claimed]
         extend = partial(_extend, other, claimed[::-1])
         calls = [partial(settle, database, *batch[:60]), partial(settle, other, *batch[::-1][:60]), extend]
         one, two, _ = results(at_once(calls))
@@ -266,11 +255,11 @@ def _extend(database: Database, held: list[Task]) -> set[TaskId]:
 def test_a_text_that_the_database_refuses_leaves_the_lease_as_it_was(database: Database, message: str) -> None:
     submit_one(database)
     task = claim_one(database)
-    refused = settlement_of(database, task, failed("no_response", "X", message, phase=Phase.SENT))
+    refused = decided(database, task, failed("no_response", "X", message, phase=Phase.SENT))
     try:
         written = settle(database, refused) == set()
     except Exception:
         written = False
-    plainer = settlement_of(database, task, failed("no_response", "X", "fixed text", phase=Phase.SENT))
+    plainer = decided(database, task, failed("no_response", "X", "fixed text", phase=Phase.SENT))
     assert (settle(database, plainer) == set()) != written
     assert look_up(database, task.id).progress.number == 1

@@ -1,0 +1,1 @@
+"""One attempt out: an HTTP request to an outcome. Silent: it returns or raises, and never logs."""

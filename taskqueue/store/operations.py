@@ -129,7 +129,13 @@ def _operation(row: Any) -> Operation:
 
 _MINE = (operations.c.project == bindparam("of_project"), operations.c.id == bindparam("of_id"))
 _ONE = select(operations).where(*_MINE)
-_OPEN = select(operations).where(operations.c.finished_at.is_(None)).order_by(operations.c.advanced_at)
+# One worker at a time: who comes second does not wait for the first, which may take seconds. SQLite has one writer.
+_OPEN = (
+    select(operations)
+    .where(operations.c.finished_at.is_(None))
+    .order_by(operations.c.advanced_at)
+    .with_for_update(skip_locked=True)
+)
 _TAKE = (
     update(operations).where(*_MINE, operations.c.advanced_at == bindparam("seen")).values(advanced_at=bindparam("now"))
 )

@@ -14,7 +14,7 @@ from subprocess import Popen
 
 from bench.children import HOST, Meter, child, settings, told
 from bench.client import post
-from bench.databases import Place
+from bench.databases import WAIT, Place
 from bench.deliver import transport
 from bench.plain import Plain, new_rows
 from bench.report import Row
@@ -71,15 +71,15 @@ class _Worker:
     def drained(self, count: int) -> Sample:
         """From the commit of ``count`` tasks until the last of them has ended."""
         fill(self.database, count, target_url=self._url, at_once=count)
-        start = time.perf_counter()
         with Meter(self.process) as meter:
+            start = time.perf_counter()
             self._wait_until_ended()
             seconds = time.perf_counter() - start
         return Sample(count, seconds, meter.seconds)
 
     def delivered(self) -> Sample:
         """From handing a task in until the target has it, each after a pause."""
-        committer = GroupCommit(self.database)
+        committer = GroupCommit(self.database, wait=WAIT)
         for _ in range(self.sizes.gentle):
             _pause()
             committer.submit(Submission(tasks=(self._dated(),)))

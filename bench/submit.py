@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import median
 
-from bench.databases import Place
+from bench.databases import WAIT, Place
 from bench.plain import Inserts, Plain, new_rows
 from bench.report import Row
 from bench.rounds import Sample, Stopwatch, compare, repeated, timed
@@ -35,7 +35,7 @@ def _with_callers(
 
     def ours() -> Sample:
         plain.empty()
-        committer, submission = GroupCommit(database), Submission(tasks=(new_task(),))
+        committer, submission = GroupCommit(database, wait=WAIT), Submission(tasks=(new_task(),))
         sample = _called(callers, calls, lambda _: committer.submit(submission))
         committer.close()
         groups.append(sample.count / plain.groups())

@@ -96,7 +96,9 @@ def redrive(
     letter = get(conn, project, dead_letter_id)
     if letter is None:
         return None
-    # Marked first: of two redrives at once, the second waits here, then finds it done.
+    # Its lane before any row, as every other holder of both takes them.
+    database.dialect.lock_lanes(conn, [lane] if (lane := lanes.lane_of(letter.task)) else [])
+    # Of two redrives at once, the second waits here, then finds it done.
     if not conn.execute(_MARK, {"of_project": project, "of_id": dead_letter_id, "now": now}).rowcount:
         raise Conflict("this dead letter was redriven before; its task has moved on")
     task = _revived(letter.task, now=now)

@@ -16,9 +16,9 @@ from taskqueue.core.task import DeadLetterId
 from taskqueue.store import dead_letters
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
-from taskqueue.store.dialect import Hint
+from taskqueue.store.dialect import Hint, Lane
 from taskqueue.store.schema import dead_letters as dead_letters_table
-from taskqueue.store.schema import operations
+from taskqueue.store.schema import operations, tasks
 
 OperationId = NewType("OperationId", UUID)
 BATCH = 200  # per transaction, so that no lock is held for long
@@ -105,6 +105,8 @@ def _redrive(conn: Connection, database: Database, row: Any, allowed: int) -> tu
     if row.cursor is not None:
         statement = statement.where(dead_letters_table.c.id > row.cursor)
     ids = conn.execute(statement.order_by(dead_letters_table.c.id).limit(allowed)).scalars().all()
+    # All lanes at once: one by one, in the order of the letters, they could be taken crosswise with a submit.
+    database.dialect.lock_lanes(conn, [Lane(*lane) for lane in conn.execute(_LANES, {"ids": ids})])
     done = 0
     for id_ in ids:
         try:
@@ -127,6 +129,11 @@ def _operation(row: Any) -> Operation:
     )
 
 
+_LANES = (
+    select(tasks.c.project, tasks.c.queue, tasks.c.ordering_key)
+    .join_from(dead_letters_table, tasks, tasks.c.id == dead_letters_table.c.task_id)
+    .where(dead_letters_table.c.id.in_(bindparam("ids", expanding=True)), tasks.c.ordering_key.is_not(None))
+)
 _MINE = (operations.c.project == bindparam("of_project"), operations.c.id == bindparam("of_id"))
 _ONE = select(operations).where(*_MINE)
 # One worker at a time: who comes second does not wait for the first, which may take seconds. SQLite has one writer.

@@ -200,7 +200,7 @@ def masked(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def rfc3339(instant: datetime) -> str:
     """UTC with milliseconds, as every time in the API."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _maybe(instant: datetime | None) -> str | None:

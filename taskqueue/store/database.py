@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, delete, false, make_url
 from sqlalchemy import exc as sqlalchemy_exc
 
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, UnsafeDatabase, WrongRevision
 from taskqueue.store import migrations
 from taskqueue.store.dialect import Dialect, Hint, Listener
+from taskqueue.store.schema import ready
 from taskqueue.store.sqlite import Sqlite
 
+_WRITE_NOTHING = delete(ready).where(false())
 DEFAULT_WAIT = timedelta(seconds=1.5)  # leaves a request half a second to answer 503 within 2 s
 _HINTS = "taskqueue_hints"
 _UNAVAILABLE = "the database did not commit in time; the request may or may not have taken effect"
@@ -78,6 +80,11 @@ class Database:
                 " (or start the version that wrote it, if it is the newer one)"
             )
         return risks
+
+    def probe(self) -> None:
+        """Raise ``StoreUnavailable`` unless a transaction can write: a standby or a locked store refuses even this."""
+        with self.begin() as conn:
+            conn.execute(_WRITE_NOTHING)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

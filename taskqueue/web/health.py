@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from taskqueue.core.errors import StoreError
-from taskqueue.core.task import DEFAULT_PROJECT, DeadLetterId
-from taskqueue.store import dead_letters
 from taskqueue.web import resources
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.operations import Answer, operation
@@ -43,9 +39,7 @@ def readiness(service: Service, _call: Call) -> Reply:
     database, settings = service.database, service.settings
     try:
         warnings = database.check(allow_unsafe=settings.allow_unsafe_database)
-        with database.begin() as conn:
-            # A write that finds nothing to do: a standby or a locked store refuses even that.
-            dead_letters.remove(conn, DEFAULT_PROJECT, DeadLetterId(UUID(int=0)))
+        database.probe()
     except StoreError as error:
         raise unavailable(str(error)) from error
     if settings.allowed_targets:

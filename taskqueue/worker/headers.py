@@ -45,7 +45,7 @@ def attempt_headers(task: Task, lease: Lease, *, secrets: Sequence[str], now: da
 def _traceparent(task: Task, lease: Lease) -> str:
     """The trace of the submit request, or one of the task's own; the attempt is the span that calls."""
     span = lease.attempt_id.hex[16:]
-    going_on = _TRACEPARENT.fullmatch(task.spec.traceparent or "")
+    going_on = _TRACEPARENT.fullmatch(task.spec.traceparent) if task.spec.traceparent else None
     if going_on is None:
         return f"00-{task.id.hex}-{span}-01"
     return f"00-{going_on[1]}-{span}-{going_on[2]}"

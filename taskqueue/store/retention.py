@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, select, tuple_
 
-from taskqueue.store.columns import Id, to_micros
+from taskqueue.store.columns import Id, Instant, to_micros
 from taskqueue.store.database import Database
 from taskqueue.store.schema import (
     attempts,
@@ -30,7 +30,7 @@ def prune(conn: Connection, database: Database, *, ended: timedelta, dead: timed
     A living task is never touched, nor one whose dead letter is still kept.
     """
     now = database.now(conn)
-    letters = {"before": _oldest_id(now - dead), "limit": limit}
+    letters = {"before": now - dead, "before_id": _oldest_id(now - dead), "limit": limit}
     gone = conn.execute(_DEAD_LETTERS, letters).rowcount
     gone += conn.execute(_KEYS, {"now": now, "limit": limit}).rowcount
     gone += conn.execute(_OPERATIONS, {"before": now - ended}).rowcount
@@ -59,7 +59,12 @@ def _few(table: Any, *conditions: Any) -> Any:
     return delete(table).where(tuple_(*key).in_(found))
 
 
-_DEAD_LETTERS = _few(dead_letters, dead_letters.c.id < bindparam("before", type_=Id))
+# The id finds them, the time decides: an id is minted by the clock of a worker, which may be wrong.
+_DEAD_LETTERS = _few(
+    dead_letters,
+    dead_letters.c.id < bindparam("before_id", type_=Id),
+    dead_letters.c.died_at < bindparam("before", type_=Instant),
+)
 _KEYS = _few(idempotency_keys, idempotency_keys.c.expires_at <= bindparam("now"))
 _OPERATIONS = delete(operations).where(operations.c.finished_at < bindparam("before"))
 

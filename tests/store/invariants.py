@@ -49,7 +49,6 @@ class _Picture:
             yield from (f"{name} knows task {key[1]}, which is none" for key in rows if key not in self.tasks)
         yield from (f"a dead letter of {key[1]}, which is no task" for key in self.letters if key not in self.tasks)
         yield from (f"a label of {key[1]}, which is no task" for key in self.labels if key not in self.tasks)
-        yield from (f"a webhook tells of {key[1]}, which is no task" for key in self.webhooks if key not in self.tasks)
         for key in self.tasks:
             for fault in self._of_task(key):
                 yield f"task {key[1]}: {fault}"

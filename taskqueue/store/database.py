@@ -91,7 +91,7 @@ class Database:
         """One write transaction, committed at the end. It waits for its turn, but not for long."""
         committing = False
         try:
-            with self._writer.connect() as conn, conn.begin():
+            with self.dialect.turn(), self._writer.connect() as conn, conn.begin():
                 hints = conn.info[_HINTS] = set[Hint]()
                 yield conn
                 committing = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -67,6 +68,9 @@ class Dialect(Protocol):
 
     def engines(self) -> tuple[Engine, Engine]:
         """One for write transactions and one for reads, which see one snapshot."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Held around a write transaction: where there is one writer at a time, it waits until that is this thread."""
 
     def missing(self) -> bool:
         """True when there is nothing to connect to and only a migration would make it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -69,6 +70,9 @@ class Postgres:
 
     def engines(self) -> tuple[Engine, Engine]:
         return self._engine("read committed", _BY_KEY), self._engine("repeatable read, read only", "")
+
+    def turn(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def missing(self) -> bool:
         return False

@@ -6,7 +6,8 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -38,6 +39,7 @@ from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_sqlite import SqliteListener, tell
 from taskqueue.store.network_file import network_filesystem
 from taskqueue.store.schema import idempotency_keys, ready
+from taskqueue.store.turns import Turns
 
 OLDEST = (3, 35, 0)  # the first with RETURNING
 _TRANSIENT = ("locked", "busy", "disk is full", "disk i/o error", "unable to open database file", "readonly database")
@@ -53,15 +55,22 @@ class Sqlite:
             raise InvalidSettings("TASKQUEUE_DATABASE_URL names no file; write sqlite:///path/to/file.db")
         self._url, self._wait = url, wait.total_seconds()
         self._file = Path(url.database).absolute()
-        self._clock = _SteadyClock()
+        self._clock = SteadyClock()
+        self._turns, self._give_up_at = Turns(), 0.0
 
     def engines(self) -> tuple[Engine, Engine]:
-        # One writing connection: the pool's queue is then the fair lock between the threads of this process.
         writer = self._engine(pool_size=1, busy_timeout=0)
         event.listen(writer, "begin", self._begin_immediate)
         reader = self._engine(pool_size=8, busy_timeout=int(self._wait * 1000))
         event.listen(reader, "begin", lambda conn: conn.exec_driver_sql("begin"))
         return writer, reader
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        give_up_at = time.monotonic() + self._wait
+        with self._turns.turn(self._wait):
+            self._give_up_at = give_up_at  # waiting for other threads and for other processes is one wait
+            yield
 
     def missing(self) -> bool:
         return not self._file.exists()
@@ -87,6 +96,8 @@ class Sqlite:
 
     def transient(self, error: BaseException) -> bool:
         cause = error.orig if isinstance(error, sqlalchemy_exc.DBAPIError) else error
+        if isinstance(cause, TimeoutError):
+            return True
         return isinstance(cause, sqlite3.OperationalError) and any(words in str(cause).lower() for words in _TRANSIENT)
 
     def write(self, conn: Connection, changes: Changes) -> None:
@@ -158,8 +169,7 @@ class Sqlite:
         """Take the one write lock. Asking again every millisecond is fair between processes: SQLite's own busy handler
         sleeps ever longer, so that a busy neighbour starves us for seconds."""
         raw: Any = conn.connection.driver_connection
-        deadline = time.monotonic() + self._wait
-        while time.monotonic() < deadline:
+        while time.monotonic() < self._give_up_at:
             try:
                 raw.execute("begin immediate")
             except sqlite3.OperationalError as error:
@@ -171,18 +181,19 @@ class Sqlite:
         conn.exec_driver_sql("begin immediate")  # for the error, as SQLAlchemy words it
 
 
-class _SteadyClock:
+class SteadyClock:
     """The machine's clock, but it never runs backwards while this process lives: then it goes on at the monotonic pace.
     A clock set back by an hour would else keep a dead worker's leases alive for an hour."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], int] = time.time_ns, steady: Callable[[], int] = time.monotonic_ns) -> None:
+        self._wall, self._steady = wall, steady
         self._lock = threading.Lock()
-        self._last, self._last_monotonic = time.time_ns(), time.monotonic_ns()
+        self._last, self._last_monotonic = wall(), steady()
 
     def micros(self) -> int:
         with self._lock:
-            monotonic = time.monotonic_ns()
-            self._last = max(time.time_ns(), self._last + monotonic - self._last_monotonic)
+            monotonic = self._steady()
+            self._last = max(self._wall(), self._last + monotonic - self._last_monotonic)
             self._last_monotonic = monotonic
             return self._last // 1000
 

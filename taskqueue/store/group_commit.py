@@ -5,11 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from taskqueue.core.errors import StoreUnavailable, TaskQueueError
+from taskqueue.core.errors import KeyReused, StoreUnavailable
 from taskqueue.store.database import Database
 from taskqueue.store.submissions import Receipt, Submission, submit
 
@@ -64,8 +63,6 @@ class GroupCommit:
         open_ = True
         while open_:
             group, open_ = self._gather()
-            # A caller that has left was told 503; committing its rows now would only surprise it.
-            group = [waiting for waiting in group if not waiting.left]
             if group:
                 self._commit(group)
 
@@ -87,7 +84,7 @@ class GroupCommit:
 
     def _commit(self, group: list[_Waiting]) -> None:
         try:
-            answers = self._insert(group)
+            answered = self._insert(group)
         except StoreUnavailable as error:
             for waiting in group:
                 waiting.give(error)
@@ -99,15 +96,18 @@ class GroupCommit:
             for waiting in group:
                 self._commit([waiting])
         else:
-            for waiting, answer in zip(group, answers, strict=True):
+            for waiting, answer in answered:
                 waiting.give(answer)
 
-    def _insert(self, group: list[_Waiting]) -> Sequence[Receipt | TaskQueueError]:
+    def _insert(self, group: list[_Waiting]) -> list[tuple[_Waiting, Receipt | KeyReused]]:
         give_up_at = min(waiting.give_up_at for waiting in group)
         while True:
             try:
                 with self._database.begin() as conn:
-                    return submit(conn, self._database, [waiting.submission for waiting in group])
+                    # Who left while this transaction waited for its turn was told 503: its rows would only surprise it.
+                    present = [waiting for waiting in group if not waiting.left]
+                    answers = submit(conn, self._database, [waiting.submission for waiting in present])
+                return list(zip(present, answers, strict=True))
             except StoreUnavailable as error:
                 # What certainly did not happen may be done again while its callers wait.
                 if not error.rolled_back or time.monotonic() > give_up_at:

@@ -1,0 +1,133 @@
+"""What only SQLite needs: turns for every writer of every process, and a clock that never runs backwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from itertools import pairwise
+
+from sqlalchemy import text
+
+from taskqueue.store.database import Database
+from taskqueue.store.sqlite import SteadyClock
+from tests.store.threads import at_once, results
+from tests.support.builders import submit_one
+
+WRITE = """
+import sys, time
+from sqlalchemy import text
+from taskqueue.store.database import Database
+database = Database.open(sys.argv[1])
+waits = []
+print("ready", flush=True)
+sys.stdin.readline()
+until = time.monotonic() + 1.5
+while time.monotonic() < until:
+    asked = time.monotonic()
+    with database.begin() as conn:
+        waits.append(time.monotonic() - asked)
+        conn.execute(text("update ready set priority = priority"))
+        time.sleep(0.001)
+print(" ".join(f"{wait:.6f}" for wait in waits))
+"""
+HOUR = 3600 * 10**9
+
+
+def test_processes_that_write_all_the_time_all_get_their_turn(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    submit_one(database)
+    database.close()
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, sqlite_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    outputs = [writer.communicate("go\n")[0] for writer in writers]
+    waits = [sorted(float(wait) for wait in output.split()) for output in outputs]
+    fewer, more = sorted(len(each) for each in waits)
+    assert fewer > more / 4
+    for each in waits:
+        # SQLite's own way to wait took seconds here; on an idle machine this one takes a few milliseconds.
+        assert each[int(len(each) * 0.99)] < 0.2, each[-10:]
+
+
+def test_threads_that_write_all_the_time_all_get_their_turn(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    submit_one(database)
+    stop = threading.Event()
+
+    def write() -> int:
+        turns = 0
+        while not stop.is_set():
+            with database.begin() as conn:
+                conn.execute(text("update ready set priority = priority"))
+            turns += 1
+        return turns
+
+    threading.Timer(1.0, stop.set).start()
+    turns = sorted(results(at_once([write] * 6)))
+    assert turns[0] > turns[-1] / 4
+    database.close()
+
+
+def test_a_long_look_holds_up_no_writer(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    submit_one(database)
+    with database.read() as conn:
+        conn.execute(text("select * from tasks")).all()
+        began = time.monotonic()
+        submit_one(database)
+        assert time.monotonic() - began < 1
+    database.close()
+
+
+def test_a_clock_that_is_set_back_goes_on_at_its_own_pace() -> None:
+    wall, steady = [HOUR], [0]
+    clock = SteadyClock(wall=lambda: wall[0], steady=lambda: steady[0])
+    seen = [clock.micros()]
+    for back in (1, 0, -1):
+        wall[0], steady[0] = HOUR - back * HOUR // 2 + 10**9, steady[0] + 10**9
+        seen.append(clock.micros())
+    assert all(earlier < later for earlier, later in pairwise(seen))
+    # A second each while it was back, and then the wall's own time once that is ahead.
+    assert seen == [HOUR // 1000, HOUR // 1000 + 10**6, HOUR // 1000 + 2 * 10**6, (HOUR + HOUR // 2) // 1000 + 10**6]
+
+
+def test_a_clock_that_is_set_ahead_is_followed() -> None:
+    wall = [HOUR]
+    clock = SteadyClock(wall=lambda: wall[0], steady=lambda: 0)
+    wall[0] = 2 * HOUR
+    assert clock.micros() == 2 * HOUR // 1000
+    assert clock.micros() == 2 * HOUR // 1000
+
+
+def test_threads_see_one_clock_that_never_goes_back() -> None:
+    clock = SteadyClock()
+
+    def look() -> list[int]:
+        return [clock.micros() for _ in range(2000)]
+
+    for seen in results(at_once([look] * 4)):
+        assert seen == sorted(seen)
+
+
+def test_a_database_that_is_busy_for_too_long_is_given_up_within_its_wait(sqlite_url: str) -> None:
+    database, holder = Database.open(sqlite_url, wait=timedelta(seconds=0.3)), Database.open(sqlite_url)
+    with holder.begin() as conn:
+        conn.execute(text("update ready set priority = priority"))
+        waited = []
+        for _ in range(2):
+            began = time.monotonic()
+            answered = at_once([lambda: submit_one(database)])
+            waited.append(time.monotonic() - began)
+            assert isinstance(answered[0], Exception)
+        assert max(waited) < 1
+    database.close()
+    holder.close()

@@ -154,14 +154,13 @@ class Answer:
         return coding.rpartition(b",")[2].strip().lower() == b"chunked"
 
     def _kept_headers(self) -> tuple[tuple[str, str], ...]:
-        kept: list[tuple[str, str]] = []
-        size = 0
+        kept = []
+        room, places = KEPT_HEADER_BYTES, KEPT_HEADERS
         for raw_name, raw_value in self._headers:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            if not value.isprintable():
-                value = clean(value, KEPT_HEADER_BYTES)
-            fits = len(kept) < KEPT_HEADERS and size + len(name) + len(value) <= KEPT_HEADER_BYTES
-            if fits or name in _STEERING:
-                kept.append((name, value[:KEPT_HEADER_BYTES]))
-                size += len(name) + len(value)
+            size = len(name) + len(value)
+            if (size <= room and places > 0) or name in _STEERING:
+                room, places = room - size, places - 1
+                fit = value.isprintable() and size <= KEPT_HEADER_BYTES
+                kept.append((name, value if fit else clean(value, KEPT_HEADER_BYTES)))
         return tuple(kept)

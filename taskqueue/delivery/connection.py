@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -21,7 +22,6 @@ Key = tuple[str, bytes]  # origin, and the address that was checked
 
 # Read several times in each exchange, where an enum member costs as much as the comparison it stands in.
 _SENDING, _SENT, _HEADERS, _BODY = Phase.SENDING, Phase.SENT, Phase.HEADERS, Phase.BODY
-_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._sock, self._secure, self._on_lost = sock, secure, on_lost
         self._loop = asyncio.get_running_loop()
+        self._news = select.poll()
+        self._news.register(sock, select.POLLIN)
         self._transport: asyncio.Transport
         self._attached = False
         self._waiter: asyncio.Future[None] | None = None
@@ -100,13 +102,7 @@ class Connection(asyncio.Protocol):
 
     def stale(self) -> bool:
         """Whether the peer has closed, or spoken, without the event loop having noticed yet."""
-        try:
-            self._sock.recv(1, _PEEK)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            return True
-        return True
+        return bool(self._news.poll(0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -16,17 +17,17 @@ class Pool:
     def __init__(self, *, total: int, per_origin: int, idle_for: timedelta) -> None:
         self._total, self._per_origin = total, per_origin
         self._idle_for = idle_for.total_seconds()
-        self._idle: dict[Key, dict[Connection, None]] = {}
-        self._all: dict[Connection, None] = {}  # longest idle first
+        self._idle: dict[Key, list[Connection]] = {}  # longest idle first
+        self._count = 0
         self._sweeping: asyncio.TimerHandle | None = None
 
     def take(self, origin: str, addresses: Iterable[Address]) -> Connection | None:
         """The connection to one of ``addresses`` that was used last, no longer idle; ``None`` if there is none."""
         for address in addresses:
-            key = (origin, address.packed)
-            while idle := self._idle.get(key):
-                connection = next(reversed(idle))
-                self.discard(connection)
+            idle = self._idle.get((origin, address.packed))
+            while idle:
+                connection = idle.pop()
+                self._count -= 1
                 if self._usable(connection):
                     return connection
                 connection.close()
@@ -34,30 +35,29 @@ class Pool:
 
     def put(self, connection: Connection) -> None:
         """Keep ``connection`` for the next request, or close it if there are enough."""
-        idle = self._idle.setdefault(connection.key, {})
-        if len(self._all) >= self._total or len(idle) >= self._per_origin:
+        idle = self._idle.get(connection.key)
+        if idle is None:
+            idle = self._idle[connection.key] = []
+        if self._count >= self._total or len(idle) >= self._per_origin:
             connection.close()
             return
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
-        idle[connection] = self._all[connection] = None
+        idle.append(connection)
+        self._count += 1
         if self._sweeping is None:
             self._sweeping = loop.call_later(self._idle_for, self._sweep, loop)
 
     def discard(self, connection: Connection) -> None:
         """Forget ``connection``, if it is idle."""
-        if connection in self._all:
-            del self._all[connection]
-            idle = self._idle[connection.key]
-            del idle[connection]
-            if not idle:
-                del self._idle[connection.key]
+        idle = self._idle.get(connection.key)
+        if idle and connection in idle:
+            idle.remove(connection)
+            self._count -= 1
 
     def close(self) -> None:
         """Close every idle connection."""
-        for connection in list(self._all):
-            self.discard(connection)
-            connection.close()
+        self._close_idle_since(math.inf)
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -68,12 +68,17 @@ class Pool:
         return not connection.stale()
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sweeping = None
-        now = loop.time()
-        for connection in list(self._all):
-            if connection.idle_since + self._idle_for > now:
-                wait = connection.idle_since + self._idle_for - now
-                self._sweeping = loop.call_later(max(wait, 0.1), self._sweep, loop)
-                return
-            self.discard(connection)
-            connection.close()
+        self._close_idle_since(loop.time() - self._idle_for)
+        self._sweeping = loop.call_later(self._idle_for / 4, self._sweep, loop) if self._idle else None
+
+    def _close_idle_since(self, instant: float) -> None:
+        """Close what has been idle since ``instant`` or longer."""
+        for key, idle in list(self._idle.items()):
+            kept = [connection for connection in idle if connection.idle_since > instant]
+            for connection in idle[: len(idle) - len(kept)]:
+                connection.close()
+            self._count -= len(idle) - len(kept)
+            if kept:
+                self._idle[key] = kept
+            else:
+                del self._idle[key]

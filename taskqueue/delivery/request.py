@@ -28,14 +28,12 @@ class Request:
 def encode_head(request: Request) -> bytes:
     """The bytes before the body; ``AttemptFailed`` where a header would change the shape of the request."""
     target, body = request.target, request.body
+    given = {name.lower(): f"{name}: {value}" for name, value in reversed(request.headers)}  # so that the first wins
+    for name in _OURS.intersection(given):
+        del given[name]
     lines = [f"{request.method} {target.path} HTTP/1.1", f"Host: {target.host_header}", "Accept-Encoding: identity"]
-    seen = set(_OURS)
-    for name, value in request.headers:
-        lower = name.lower()
-        if lower not in seen:
-            seen.add(lower)
-            lines.append(f"{name}: {value}")
-    if "accept" not in seen:
+    lines += reversed(given.values())
+    if "accept" not in given:
         lines.append("Accept: */*")
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")

@@ -31,19 +31,13 @@ class Trace:
     def timings(self) -> Timings:
         """Seconds in each phase so far."""
         _, dns, connect, tls, sending, sent, headers, _ = self._entered
-        end = monotonic()
-        read = _span(headers, end)
-        end = end if headers is None else headers
-        wait = _span(sent, end)
-        end = end if sent is None else sent
-        send = _span(sending, end)
-        end = end if sending is None else sending
-        handshake = _span(tls, end)
-        end = end if tls is None else tls
-        connecting = _span(connect, end)
-        end = end if connect is None else connect
-        return Timings(dns=_span(dns, end), connect=connecting, tls=handshake, send=send, wait=wait, read=read)
-
-
-def _span(begin: float | None, end: float) -> float | None:
-    return None if begin is None else end - begin
+        following = monotonic()
+        spans: list[float | None] = []
+        for entered in (headers, sent, sending, tls, connect, dns):
+            if entered is None:
+                spans.append(None)
+            else:
+                spans.append(following - entered)
+                following = entered
+        read, wait, send, handshake, connecting, lookup = spans
+        return Timings(dns=lookup, connect=connecting, tls=handshake, send=send, wait=wait, read=read)

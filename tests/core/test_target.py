@@ -235,7 +235,7 @@ def test_no_ipv6_address_smuggles_an_ipv4_address_in(address: IPv4Address) -> No
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "168.63.129.17", "2606:4700::1111", "2a00::1"])
-def test_public_addresses(address: str) -> None:
+def test_what_is_public_may_be_called(address: str) -> None:
     assert is_public(ip_address(address))
 
 

@@ -30,6 +30,14 @@ def test_a_body_of_megabytes_arrives_whole(courier: Courier, target: LocalTarget
     assert outcome.bytes_sent > len(body)
 
 
+def test_the_environment_names_no_proxy(courier: Courier, target: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalTarget() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.origin)
+        monkeypatch.setenv("http_proxy", proxy.origin)
+        assert courier.deliver(target.url).cls.name == "success"
+        assert proxy.connections == 0
+
+
 def test_no_header_is_sent_twice_and_the_first_wins(courier: Courier, target: LocalTarget) -> None:
     given = (("content-type", "text/plain"), ("Content-Type", "application/json"), ("ACCEPT", "text/html"))
     courier.deliver(target.url, headers=given)

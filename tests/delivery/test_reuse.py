@@ -55,6 +55,43 @@ def test_a_connection_closed_by_the_peer_is_not_used_again(courier: Courier, tar
     assert target.connections == 2
 
 
+def test_a_connection_reset_by_the_peer_is_not_used_again(courier: Courier, target: LocalTarget) -> None:
+    def answer_and_reset(target: LocalTarget, peer: Peer) -> None:
+        target.take(peer)
+        peer.send(OK + b"\r\nhi")
+        target.wait_for(lambda: courier.elapsed > 0)
+        peer.reset()
+        raise PeerGone
+
+    target.then(answer_and_reset)
+    courier.deliver(target.url)
+    target.wait_for(lambda: target.open_connections == 0)
+    assert courier.deliver(target.url).cls.name == "success"
+    assert target.connections == 2
+
+
+def test_many_attempts_at_once_get_their_own_answers(courier: Courier, target: LocalTarget) -> None:
+    def echo(target: LocalTarget, peer: Peer) -> None:
+        body = target.take(peer).body
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def ask(number: int) -> bool:
+        told = []
+        for turn in range(5):
+            body = f"{number}/{turn}".encode() * 50
+            outcome = await courier.attempt(target.url, body=body)
+            told.append(outcome.response is not None and outcome.response.body == body)
+        return all(told)
+
+    async def ask_all() -> list[bool]:
+        return await asyncio.gather(*map(ask, range(40)))
+
+    target.default = echo
+    assert all(courier.run(ask_all()))
+    assert len(target.hits) == 200
+    assert target.connections <= 40
+
+
 def test_an_idle_connection_on_which_the_peer_speaks_is_dropped(courier: Courier, target: LocalTarget) -> None:
     def behave(target: LocalTarget, peer: Peer) -> None:
         target.take(peer)

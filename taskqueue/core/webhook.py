@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from taskqueue.core.lifecycle import Settlement
 from taskqueue.core.resource import rfc3339, task_resource
@@ -42,11 +42,12 @@ def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes
     """The ``webhook-signature`` header: one ``v1`` signature per secret, so that two are valid while rotating."""
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return " ".join(
-        "v1," + base64.b64encode(hmac.new(secret_key(secret), signed, hashlib.sha256).digest()).decode()
+        "v1," + base64.b64encode(hmac.digest(secret_key(secret), signed, "sha256")).decode()
         for secret in secrets
     )
 
 
+@lru_cache(maxsize=64)
 def secret_key(secret: str) -> bytes:
     """The key inside ``whsec_<base64>``; ValueError when it is not one of 24 to 64 bytes."""
     try:

@@ -18,6 +18,8 @@ from taskqueue.worker.outage import Outage
 from taskqueue.worker.signing import SigningSecrets
 from taskqueue.worker.slots import Slots
 
+# While there is more to claim: many tasks in one claim cost little more than one, so let some slots come free first.
+_SHARE, _GATHER_SECONDS = 4, 0.005
 # Seconds between looks at a queue that had nothing more to give.
 _POLL_SHORTEST, _POLL_FIRST, _POLL_LONGEST = 0.05, 0.1, 1.0
 
@@ -54,9 +56,9 @@ class Loop:
 
     async def run(self) -> None:
         """Claim until ``stop``. That the store is away is no reason to end."""
-        poll = _POLL_FIRST
+        poll, more = _POLL_FIRST, False
         while not self._stopped.is_set():
-            await self._slots.until_free()
+            await self._until_free(more)
             self._poked.clear()
             limit = min(self._slots.free, self._batch)
             try:
@@ -67,10 +69,18 @@ class Loop:
             self._outage.over()
             for each in held:
                 self._start(each)
-            if len(held) < limit:
+            more = len(held) == limit
+            if not more:
                 poll = _POLL_FIRST if held else min(_POLL_LONGEST, poll * 2)
                 if await _either(self._poked, _rest(poll, next_due)):
                     poll = _POLL_FIRST
+
+    async def _until_free(self, more: bool) -> None:
+        await self._slots.until_free()
+        if more:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_SECONDS):
+                    await self._slots.until_free(min(self._batch, self._slots.size // _SHARE))
 
     def _claim(self, limit: int) -> tuple[list[Held], timedelta | None]:
         asked_at = ticks()

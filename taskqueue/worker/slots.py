@@ -23,7 +23,12 @@ class Slots:
         self._held: dict[LeaseToken, Held] = {}
         self._lock = threading.Lock()
         self._freed = asyncio.Event()
+        self._wanted = 1  # free slots that somebody waits for
         self.pulse = ticks()  # when the event loop last showed that it runs
+
+    @property
+    def size(self) -> int:
+        return self._size
 
     @property
     def free(self) -> int:
@@ -40,23 +45,21 @@ class Slots:
     def release(self, held: Held) -> None:
         with self._lock:
             self._held.pop(held.lease.token, None)
-        self._freed.set()
+        if self.free >= self._wanted:
+            self._freed.set()
 
     def held(self) -> list[Held]:
         """Those held at this instant."""
         with self._lock:
             return list(self._held.values())
 
-    async def until_free(self) -> None:
-        """Wait while every slot is taken."""
-        while self.free <= 0:
-            await self._change()
+    async def until_free(self, wanted: int = 1) -> None:
+        """Wait until ``wanted`` slots are free. One waits at a time: the claims, then the drain."""
+        self._wanted = wanted
+        while self.free < wanted:
+            self._freed.clear()
+            await self._freed.wait()
 
     async def until_empty(self) -> None:
         """Wait until nothing is held."""
-        while self._held:
-            await self._change()
-
-    async def _change(self) -> None:
-        self._freed.clear()
-        await self._freed.wait()
+        await self.until_free(self._size)

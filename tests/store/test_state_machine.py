@@ -1,0 +1,264 @@
+"""The store against a model of it, through random lives of a few tasks; what holds always is checked after each step.
+
+``TASKQUEUE_TEST_EXAMPLES`` makes a longer run of it.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete
+
+from taskqueue.core.errors import Conflict
+from taskqueue.core.lifecycle import Limits, decide, expire
+from taskqueue.core.outcome import Outcome, lapsed
+from taskqueue.core.retry import Backoff, BackoffType, Jitter
+from taskqueue.core.task import Kind, Lease, Task, TaskState
+from taskqueue.store import dead_letters, leases, tasks
+from taskqueue.store.database import Database
+from taskqueue.store.dead_letters import DeadLetterFilter
+from taskqueue.store.schema import metadata
+from taskqueue.store.submissions import IdempotencyKey
+from tests.store.invariants import faults
+from tests.store.model import BACKOFF, LEASE, Model, Modelled
+from tests.support.builders import answer, look_up, new_task, submit
+from tests.support.clock import Clock
+
+EXAMPLES = int(os.environ.get("TASKQUEUE_TEST_EXAMPLES", "25"))
+STEPS = 30 if EXAMPLES <= 100 else 60
+FIXED = Backoff(type=BackoffType.FIXED, initial=timedelta(seconds=BACKOFF), jitter=Jitter.NONE)
+OUTCOMES = {
+    "succeeded": answer(200),
+    "rejected": answer(400),
+    "failed": answer(500),
+    "deferred": answer(429),
+    "lost": lapsed(),
+}
+some = st.randoms(use_true_random=False)
+
+
+class Lives(RuleBasedStateMachine):
+    """A few tasks and everything that may happen to them."""
+
+    database: Database
+    clock: Clock
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.ids: dict[Modelled, Task] = {}  # as submitted
+        self.claimed: list[tuple[Modelled, Task]] = []  # every lease there ever was
+        self.keys: dict[str, Modelled] = {}
+
+    @initialize()
+    def start_empty(self) -> None:
+        with self.database.begin() as conn:
+            for table in metadata.sorted_tables:
+                conn.execute(delete(table))
+
+    @rule(
+        key=st.sampled_from([None, "a", "b"]),
+        delay=st.sampled_from([0, 0, 150]),
+        life=st.sampled_from([450, 100_050]),
+        retries=st.integers(0, 2),
+        told=st.booleans(),
+        repeat=st.sampled_from([None, None, "k1", "k2"]),
+    )
+    def submit(self, key: str | None, delay: int, life: int, retries: int, told: bool, repeat: str | None) -> None:
+        asked = new_task(
+            ordering_key=key,
+            delay=timedelta(seconds=delay),
+            expires_in=timedelta(seconds=life),
+            retries=retries,
+            backoff=FIXED,
+            webhook_url="https://caller.example/hook" if told else None,
+        )
+        receipt = submit(self.database, asked, key=IdempotencyKey("default", repeat, b"x") if repeat else None)
+        if repeat in self.keys:
+            assert receipt.replayed
+            assert receipt.tasks[0].id == self.ids[self.keys[repeat]].id
+            return
+        assert not receipt.replayed
+        modelled = self.model.submit(key, delay=delay, life=life, retries=retries, told=told)
+        self.ids[modelled] = receipt.tasks[0]
+        if repeat:
+            self.keys[repeat] = modelled
+
+    @rule(limit=st.integers(1, 4))
+    def claim(self, limit: int) -> None:
+        due = {self.ids[task].id: task for task in self.model.due()}
+        found = leases.claim(self.database, worker="w", limit=limit, lease=timedelta(seconds=LEASE)).tasks
+        assert len(found) == min(limit, len(due) + self.model.hooks)
+        for task in found:
+            if task.spec.kind is Kind.WEBHOOK:
+                self.model.hooks -= 1
+                assert self._settle(task, answer(200))
+            else:
+                modelled = due.pop(task.id)
+                self.model.claim(modelled)
+                self.claimed.append((modelled, task))
+
+    @precondition(lambda self: self.claimed)
+    @rule(dice=some, outcome=st.sampled_from(["succeeded", "rejected", "failed", "failed", "deferred"]))
+    def settle(self, dice: Any, outcome: str) -> None:
+        modelled, task = dice.choice(self.claimed)
+        holds = self._holds(modelled, task)
+        assert self._settle(task, OUTCOMES[outcome]) == holds
+        if holds:
+            self.model.settle(modelled, outcome)
+
+    @precondition(lambda self: self.claimed)
+    @rule()
+    def extend(self) -> None:
+        with self.database.begin() as conn:
+            held = [_lease(task) for _, task in self.claimed]
+            stale = leases.extend(conn, self.database, held, lease=timedelta(seconds=LEASE))
+        for modelled, task in self.claimed:
+            assert (_lease(task) not in stale) == self._holds(modelled, task)
+            if _lease(task) not in stale:
+                modelled.lease_until = self.model.now + LEASE
+
+    @rule(hundreds=st.sampled_from([1, 1, 2, 5]))
+    def wait(self, hundreds: int) -> None:
+        self.clock.advance(seconds=100 * hundreds)
+        self.model.now += 100 * hundreds
+
+    @rule()
+    def reclaim(self) -> None:
+        with self.database.begin() as conn:
+            now = self.database.now(conn)
+            found = {task.id: task for task in leases.lapsed(conn, self.database, limit=100)}
+            expected = {self.ids[task].id: task for task in self.model.lapsed()}
+            assert {id_: task.state is TaskState.CANCELLED for id_, task in found.items()} == {
+                id_: task.tombstone for id_, task in expected.items()
+            }
+            lost = [task for task in found.values() if task.state is TaskState.RUNNING]
+            settlements = [decide(task, lapsed(), now=now, jitter=1.0, limits=Limits()) for task in lost]
+            assert leases.settle(conn, self.database, settlements) == set()
+            stones = [task for task in found.values() if task.state is TaskState.CANCELLED]
+            leases.let_go(conn, self.database, [_lease(task) for task in stones])
+        for task in lost:
+            self.model.settle(expected[task.id], "lost")
+        for task in stones:
+            self.model.let_go(expected[task.id])
+
+    @rule()
+    def expire(self) -> None:
+        with self.database.begin() as conn:
+            now = self.database.now(conn)
+            found = leases.expired(conn, self.database, limit=100)
+            expected = {self.ids[task].id: task for task in self.model.expired()}
+            assert {task.id for task in found} == set(expected)
+            assert leases.settle(conn, self.database, [expire(task, now=now) for task in found]) == set()
+        for modelled in expected.values():
+            self.model.expire(modelled)
+
+    @precondition(lambda self: self.claimed)
+    @rule(dice=some)
+    def let_go(self, dice: Any) -> None:
+        modelled, task = dice.choice(self.claimed)
+        with self.database.begin() as conn:
+            leases.let_go(conn, self.database, [_lease(task)])
+        if modelled.tombstone and self._newest(modelled, task):
+            self.model.let_go(modelled)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(dice=some)
+    def cancel(self, dice: Any) -> None:
+        modelled = dice.choice(self.model.tasks)
+        allowed = modelled.state in ("queued", "running")
+        with self.database.begin() as conn:
+            assert self._allowed(tasks.cancel, conn, self.database, "default", self.ids[modelled].id) == allowed
+        if allowed:
+            self.model.cancel(modelled)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(dice=some)
+    def run_now(self, dice: Any) -> None:
+        modelled = dice.choice(self.model.tasks)
+        allowed = modelled.state == "queued"
+        with self.database.begin() as conn:
+            assert self._allowed(tasks.run_now, conn, self.database, "default", self.ids[modelled].id) == allowed
+        if allowed:
+            self.model.run_now(modelled)
+
+    @precondition(lambda self: any(task.reason for task in self.model.tasks))
+    @rule(dice=some)
+    def redrive(self, dice: Any) -> None:
+        wanted = DeadLetterFilter(include_redriven=True)
+        with self.database.begin() as conn:
+            letters = dead_letters.search(conn, "default", wanted, cursor=None, limit=100).items
+            letter = dice.choice(letters)
+            modelled = next(task for task in self.model.tasks if self.ids[task].id == letter.task.id)
+            allowed = letter.generation == modelled.generation and not modelled.redriven
+            assert self._allowed(dead_letters.redrive, conn, self.database, "default", letter.id) == allowed
+        if allowed:
+            self.model.redrive(modelled)
+
+    @invariant()
+    def nothing_contradicts_anything(self) -> None:
+        assert faults(self.database) == []
+
+    @invariant()
+    def every_task_stands_as_the_model_says(self) -> None:
+        for modelled, submitted in self.ids.items():
+            task = look_up(self.database, submitted.id)
+            progress = task.progress
+            counters = (progress.generation, progress.seq, progress.number)
+            counters += (progress.charged, progress.lost, progress.deferred)  # type: ignore[assignment]
+            assert (task.state.value, counters) == (modelled.state, modelled.counters())
+            reason = task.ending.reason.value if task.ending and task.ending.reason else None
+            assert reason == modelled.reason
+            if modelled.state == "queued":
+                assert task.held == self.model.held(modelled)
+
+    def _settle(self, task: Task, outcome: Outcome) -> bool:
+        with self.database.begin() as conn:
+            settlement = decide(task, outcome, now=self.database.now(conn), jitter=1.0, limits=Limits())
+            return leases.settle(conn, self.database, [settlement]) == set()
+
+    def _newest(self, modelled: Modelled, task: Task) -> bool:
+        return (task.progress.generation, task.progress.number) == (modelled.generation, modelled.number)
+
+    def _holds(self, modelled: Modelled, task: Task) -> bool:
+        return modelled.state == "running" and self._newest(modelled, task)
+
+    @staticmethod
+    def _allowed(verb: Any, *arguments: Any) -> bool:
+        try:
+            return verb(*arguments) is not None
+        except Conflict:
+            return False
+
+
+def _lease(task: Task) -> Lease:
+    assert task.lease is not None
+    return task.lease
+
+
+@pytest.mark.timeout(0 if EXAMPLES > 100 else 120)
+def test_random_lives_go_as_the_model_says(database: Database, clock: Clock) -> None:
+    machine = type("Lives", (Lives,), {"database": database, "clock": clock})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

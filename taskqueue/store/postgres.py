@@ -37,6 +37,7 @@ from taskqueue.store import claim_postgres
 from taskqueue.store.columns import Id, Instant
 from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_postgres import CHANNEL, PostgresListener
+from taskqueue.store.overdue import Overdue
 
 OLDEST = 150000
 _NOW = "taskqueue_now"
@@ -67,6 +68,7 @@ class Postgres:
     def __init__(self, url: URL, *, wait: timedelta, pool_size: int) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         self._wait, self._pool_size = wait, pool_size
+        self._overdue = Overdue(wait * 5)  # beyond the server's statement timeout
 
     def engines(self) -> tuple[Engine, Engine]:
         return self._engine("read committed", _BY_KEY), self._engine("repeatable read, read only", "")
@@ -164,6 +166,7 @@ class Postgres:
         )
         event.listen(engine, "begin", lambda conn: _begin(conn, mode))
         event.listen(engine, "handle_error", _note_role_change)
+        self._overdue.watch(engine)
         return engine
 
 

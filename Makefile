@@ -25,7 +25,7 @@ run: $(RUN_READY)
 	@exec $(BIN)/taskqueue dev
 
 test: $(READY)
-	$(BIN)/pytest -n logical --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n logical --dist loadfile $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Service
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("service")]
+pytestmark = pytest.mark.e2e
 
 
 def test_a_submitted_task_is_waited_for_and_shown(service: Service) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.support.processes import environment, free_port, ready, run, running, wait_until
 from tests.support.project import ROOT, files, relative
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -28,6 +28,8 @@ def reader_of(annotation: Any, nested: Callable[[type], Reader]) -> Reader:
         return nested(kind)
     if kind is timedelta:
         return _span_reader(metas)
+    if kind is datetime:
+        return _instant_reader(annotation)
     if get_origin(kind) is dict:
         return _dict_reader(_decoding_reader(get_args(kind)[1]))
     if get_origin(kind) is list:
@@ -76,6 +78,23 @@ def _span_reader(metas: Iterable[msgspec.Meta]) -> Reader:
             return timedelta(seconds=length)
         faults.add(pointer, f"expected a span of {words}")
         return FAULTY
+
+    return reader
+
+
+def _instant_reader(annotation: Any) -> Reader:
+    decode = _decoding_reader(annotation)
+
+    def reader(text: bytes, pointer: str, faults: Faults) -> Any:
+        value = decode(text, pointer, faults)
+        if value is FAULTY:
+            return FAULTY
+        try:
+            # PostgreSQL refuses offsets of 16 hours and more, which RFC 3339 allows.
+            return value.astimezone(UTC)
+        except OverflowError:
+            faults.add(pointer, "expected a time that in UTC is in the years 1 to 9999")
+            return FAULTY
 
     return reader
 

@@ -248,6 +248,8 @@ class TestQueries:
             ("status=done", "/status"),
             ("state=dead", "/state"),
             ("createdAfter=yesterday", "/createdAfter"),
+            ("createdAfter=0001-01-01T00:00:00%2B23:59", "/createdAfter"),
+            ("createdBefore=9999-12-31T23:59:59-23:59", "/createdBefore"),
             ("label=%00", "/label"),
             ("targetHost=a%0Ab", "/targetHost"),
             ("label=%ff", ""),

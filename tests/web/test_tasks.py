@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
@@ -147,6 +148,21 @@ def test_tasks_are_found_by_what_they_are(api: Api, database: Database, clock: C
         ({"queue": "mail", "label": "7"}, []),
     ):
         assert listed(api, **conditions) == found, conditions
+
+
+@pytest.mark.parametrize("offset", [timedelta(hours=23, minutes=59), -timedelta(hours=23, minutes=59)])
+def test_a_time_may_be_told_with_any_offset(api: Api, offset: timedelta) -> None:
+    day = timedelta(days=1)
+    run_at = (datetime.now(UTC) + 2 * day).replace(microsecond=0)
+    told = run_at.astimezone(timezone(offset))
+    task = api.submit(runAt=told.isoformat(), expiresAt=(told + day).isoformat())
+    assert datetime.fromisoformat(task["runAt"]) == run_at
+    assert datetime.fromisoformat(task["expiresAt"]) == run_at + day
+    before, after = ((told + days).isoformat() for days in (-9 * day, 9 * day))
+    assert listed(api, createdAfter=before, createdBefore=after) == [task["id"]]
+    assert api.get("/v1/dead-letters", after=before, before=after).json["items"] == []
+    answer = api.post("/v1/dead-letters/redrive", {"after": before, "before": after, "dryRun": True})
+    assert answer.status in (200, 202)
 
 
 def test_cancelling_ends_a_task_and_a_second_time_is_a_conflict(api: Api) -> None:

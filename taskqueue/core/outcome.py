@@ -329,6 +329,7 @@ def read_answer(
             message = f"the target answered {response.status}, but its function failed ({function_error[:100]})"
         elif not complete:
             cls = CLASSES["truncated_response"]
+            error_type = "BodyCut"
             message = "the target began to answer, then closed the connection before the body was whole"
     if cls.name != "success":
         if control == "abort" or (response.header("upstash-nonretryable-error") or "").strip().lower() == "true":

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NotRequired, TypedDict
 
-from taskqueue.core.outcome import CLASSES, Compensation, Outcome, Partial, Response, Timings
+from taskqueue.core.outcome import Compensation, Outcome, Partial, Response, Timings
 from taskqueue.core.task import Attempt, DeadReason, Task, TaskState
 
 MASK = "***"
@@ -267,7 +267,7 @@ def _error(task: Task) -> ErrorResource | None:
 
 
 def _compensation(outcome: Outcome) -> bool:
-    return CLASSES[outcome.cls.name].compensation in (Compensation.YES, Compensation.CHECK)
+    return outcome.cls.compensation in (Compensation.YES, Compensation.CHECK)
 
 
 def _timings(timings: Timings) -> TimingsResource:

@@ -67,6 +67,8 @@ class DeadReason(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     LOST = "lost"
+    POISON = "poison"
+    UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class Task:
     progress: Progress = field(default_factory=Progress)
     not_before: datetime | None = None  # of a queued task
     lease: Lease | None = None  # of a running task
-    started_at: datetime | None = None  # first attempt of this generation, once known
+    started_at: datetime | None = None  # of a running task: when its attempt began
     worker: str | None = None  # that holds the lease
     held: bool = False  # waits behind an older task of its ordering key
     ending: Ending | None = None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from taskqueue.core.errors import InvalidTarget
 from taskqueue.core.lifecycle import Settlement
 from taskqueue.core.resource import rfc3339, task_resource
 from taskqueue.core.retry import WEBHOOK_RETRIES
@@ -18,6 +19,7 @@ from taskqueue.core.task import WEBHOOK_QUEUE, Cause, Kind, NewTask, Task, TaskS
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
 WEBHOOK_TIMEOUT = timedelta(seconds=15)
+WEBHOOK_EXPIRY = timedelta(days=14)  # its schedule takes three days, and receivers may ask for a day between attempts
 
 
 def notices(settlement: Settlement, *, now: datetime) -> list[NewTask]:
@@ -42,8 +44,7 @@ def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes
     """The ``webhook-signature`` header: one ``v1`` signature per secret, so that two are valid while rotating."""
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return " ".join(
-        "v1," + base64.b64encode(hmac.digest(secret_key(secret), signed, "sha256")).decode()
-        for secret in secrets
+        "v1," + base64.b64encode(hmac.digest(secret_key(secret), signed, "sha256")).decode() for secret in secrets
     )
 
 
@@ -62,23 +63,34 @@ def secret_key(secret: str) -> bytes:
 def _notice(settlement: Settlement, event: WebhookEvent, *, now: datetime) -> NewTask:
     spec = settlement.task.spec
     assert spec.webhook_url is not None, "decide asks for no event without a URL to tell"
-    target = parse_target(spec.webhook_url, pointer="/webhookUrl")
+    origin, host = _place(spec.webhook_url)
     return NewTask(
         spec=TaskSpec(
             project=spec.project,
             kind=Kind.WEBHOOK,
             queue=WEBHOOK_QUEUE,
-            target_url=target.url,
-            origin=target.origin,
-            target_host=target.host,
+            target_url=spec.webhook_url,
+            origin=origin,
+            target_host=host,
             body=_event_body(settlement, event, now=now),
             content_type="application/json",
             retries=WEBHOOK_RETRIES,
             timeout=WEBHOOK_TIMEOUT,
             traceparent=spec.traceparent,
             cause=_cause(settlement, event),
-        )
+        ),
+        expires_in=WEBHOOK_EXPIRY,
     )
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Origin and host. A URL that was taken by a version with other rules must not keep its task from ending: the
+    webhook's own attempt will be refused."""
+    try:
+        target = parse_target(url, pointer="/webhookUrl")
+    except InvalidTarget:
+        return url, url
+    return target.origin, target.host
 
 
 def _cause(settlement: Settlement, event: WebhookEvent) -> Cause:

@@ -12,7 +12,9 @@ from taskqueue.core.errors import KeyReused, StoreUnavailable
 from taskqueue.store.database import Database
 from taskqueue.store.submissions import Receipt, Submission, submit
 
-MAX_TASKS = 2000  # per transaction, so that nobody waits for a giant
+# Per transaction, so that nobody waits for a giant; a single submission may be larger.
+MAX_TASKS = 2000
+MAX_BYTES = 8 * 2**20
 DEFAULT_WAIT = timedelta(seconds=1.8)  # the caller owes an answer within 2 s
 
 
@@ -24,9 +26,22 @@ class _Waiting:
     answer: Receipt | BaseException | None = None
     left: bool = False  # the caller has answered 503 already
 
+    @property
+    def size(self) -> int:
+        """Bytes of the payloads."""
+        return sum(len(new.spec.body or b"") for new in self.submission.tasks)
+
+    def leave(self) -> None:
+        """Wait no longer. The payload is let go of: while the store hangs, many may come and leave."""
+        self.left = True
+        self.submission = _NOTHING
+
     def give(self, answer: Receipt | BaseException) -> None:
         self.answer = answer
         self.done.set()
+
+
+_NOTHING = Submission(tasks=())
 
 
 class GroupCommit:
@@ -46,7 +61,7 @@ class GroupCommit:
         waiting = _Waiting(submission, give_up_at=time.monotonic() + self._wait)
         self._inbox.put(waiting)
         if not waiting.done.wait(self._wait):
-            waiting.left = True
+            waiting.leave()
             raise StoreUnavailable("the database did not commit in time; the task may or may not have been accepted")
         if isinstance(waiting.answer, Receipt):
             return waiting.answer
@@ -69,15 +84,15 @@ class GroupCommit:
     def _gather(self) -> tuple[list[_Waiting], bool]:
         """Everything that waits by now, at least one; False once the inbox is closed."""
         group: list[_Waiting] = []
-        first = self._inbox.get()
-        size = 0
-        while first is not None:
-            group.append(first)
-            size += len(first.submission.tasks)
-            if size >= MAX_TASKS:
+        count = size = 0
+        waiting = self._inbox.get()
+        while waiting is not None:
+            group.append(waiting)
+            count, size = count + len(waiting.submission.tasks), size + waiting.size
+            if count >= MAX_TASKS or size >= MAX_BYTES:
                 return group, True
             try:
-                first = self._inbox.get_nowait()
+                waiting = self._inbox.get_nowait()
             except queue.Empty:
                 return group, True
         return group, False
@@ -105,9 +120,11 @@ class GroupCommit:
             try:
                 with self._database.begin() as conn:
                     # Who left while this transaction waited for its turn was told 503: its rows would only surprise it.
-                    present = [waiting for waiting in group if not waiting.left]
-                    answers = submit(conn, self._database, [waiting.submission for waiting in present])
-                return list(zip(present, answers, strict=True))
+                    # Read in this order: what a leaving caller let go of is then never taken for its submission.
+                    handed_in = [(waiting, waiting.submission) for waiting in group]
+                    present = [(waiting, submission) for waiting, submission in handed_in if not waiting.left]
+                    answers = submit(conn, self._database, [submission for _, submission in present])
+                return [(waiting, answer) for (waiting, _), answer in zip(present, answers, strict=True)]
             except StoreUnavailable as error:
                 # What certainly did not happen may be done again while its callers wait.
                 if not error.rolled_back or time.monotonic() > give_up_at:

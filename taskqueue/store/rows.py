@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Result
 
 from taskqueue.core.lifecycle import Settlement
-from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings
+from taskqueue.core.outcome import CLASSES, Outcome, OutcomeClass, Partial, Phase, Response, Timings
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.task import (
     ENDINGS_TOLD,
@@ -154,6 +154,7 @@ def ending_columns(settlement: Settlement) -> Columns:
         "lost": progress.lost,
         "deferred": progress.deferred,
         "finished_at": ending.finished_at,
+        "expires_at": task.expires_at,
     }
 
 
@@ -234,7 +235,7 @@ def progress_of(row: Any) -> Progress:
 def attempt_of(row: Any) -> Attempt:
     """A closed attempt from a row of ``attempts``."""
     fields: Mapping[str, Any] = row._mapping
-    cls = CLASSES[fields["class"]]
+    cls = class_named(fields["class"])
     if cls.partial != row.partial and row.status_code is not None:
         cls = replace(cls, partial=Partial(row.partial))  # `aborted` carries the mark of its status
     response = None
@@ -264,6 +265,11 @@ def attempt_of(row: Any) -> Attempt:
         finished_at=row.finished_at,
         worker=row.worker,
     )
+
+
+def class_named(name: str) -> OutcomeClass:
+    """The class of that name. One that a newer version wrote is shown by its name, and known to be nothing more."""
+    return CLASSES.get(name) or OutcomeClass(name, "a class that this version does not know", retryable=False)
 
 
 def ending_of(row: Any) -> tuple[Ending, Progress]:
@@ -326,7 +332,10 @@ def _events_text(events: frozenset[WebhookEvent]) -> str | None:
 
 
 def _events_of(value: str | None) -> frozenset[WebhookEvent]:
-    return ENDINGS_TOLD if value is None else frozenset(WebhookEvent(name) for name in value.split(",") if name)
+    if value is None:
+        return ENDINGS_TOLD
+    # Of events that a newer version knows, this one cannot tell.
+    return frozenset(event for event in WebhookEvent if event.value in value.split(","))
 
 
 def _backoff_blob(backoff: Backoff | None) -> bytes | None:

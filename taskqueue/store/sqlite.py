@@ -41,6 +41,8 @@ from taskqueue.store.network_file import network_filesystem
 from taskqueue.store.schema import idempotency_keys, ready
 from taskqueue.store.turns import Turns
 
+# Where there is no such clock, as on macOS, the monotonic one counts sleep too.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 OLDEST = (3, 35, 0)  # the first with RETURNING
 _TRANSIENT = ("locked", "busy", "disk is full", "disk i/o error", "unable to open database file", "readonly database")
 
@@ -182,20 +184,31 @@ class Sqlite:
 
 
 class SteadyClock:
-    """The machine's clock, but it never runs backwards while this process lives: then it goes on at the monotonic pace.
-    A clock set back by an hour would else keep a dead worker's leases alive for an hour."""
+    """The machine's clock without its steps, while this process lives. Leases depend on it.
 
-    def __init__(self, wall: Callable[[], int] = time.time_ns, steady: Callable[[], int] = time.monotonic_ns) -> None:
-        self._wall, self._steady = wall, steady
+    Set back by an hour, the machine's clock would keep a dead worker's leases alive for that hour; set forward, it
+    would end those of the living. So this one never runs backwards, and catches up with a forward step at twice its
+    pace.
+    """
+
+    def __init__(self, wall: Callable[[], int] = time.time_ns, steady: Callable[[], int] | None = None) -> None:
+        self._wall, self._steady = wall, steady or steady_ns
         self._lock = threading.Lock()
-        self._last, self._last_monotonic = wall(), steady()
+        self._last, self._last_steady = self._wall(), self._steady()
 
     def micros(self) -> int:
         with self._lock:
-            monotonic = self._steady()
-            self._last = max(self._wall(), self._last + monotonic - self._last_monotonic)
-            self._last_monotonic = monotonic
+            steady = self._steady()
+            passed = steady - self._last_steady
+            ahead = self._wall() - (self._last + passed)
+            self._last += passed + min(max(ahead, 0), passed)
+            self._last_steady = steady
             return self._last // 1000
+
+
+def steady_ns() -> int:
+    """Goes on while the machine sleeps, as leases do."""
+    return time.clock_gettime_ns(_BOOTTIME)
 
 
 def _holds(guard: Guard, row: Any, now: datetime) -> bool:
@@ -248,7 +261,7 @@ def _configure(raw: Any, busy_timeout: int, wait: float) -> None:
     # NORMAL loses acknowledged tasks in a power cut; fullfsync asks Apple's disks for what others do anyway.
     cursor.execute("pragma synchronous=full")
     cursor.execute("pragma fullfsync=on")
-    cursor.execute("pragma cache_size=-65536")
+    cursor.execute("pragma cache_size=-16384")  # KiB, for each of up to nine connections
     cursor.execute("pragma temp_store=memory")
     cursor.close()
 

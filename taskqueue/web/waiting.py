@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from taskqueue import telemetry
@@ -11,7 +12,7 @@ from taskqueue.core.errors import StoreUnavailable
 from taskqueue.core.task import TaskId
 from taskqueue.store import tasks
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Hint, Listener
+from taskqueue.store.dialect import Hint
 from taskqueue.telemetry import Event
 
 _SLOW_POLL = 0.5  # seconds; hints come sooner, but may get lost
@@ -77,20 +78,24 @@ class Waiting:
         self._thread.join(2 * _SLOW_POLL)
 
     def _run(self) -> None:
-        listener: Listener | None = None
         while self._someone.wait() and not self._closed:
             try:
-                listener = listener or self._database.listener(Hint.ENDED)
-                listener.wait(_SLOW_POLL)
-                self._release_ended()
+                self._look_until_idle()
             except StoreUnavailable:
                 time.sleep(_SLOW_POLL)
             except Exception as error:  # this thread must outlive whatever happens: nobody else looks
                 telemetry.exception(Event.REQUEST_FAULT, error, what="long polls")
                 time.sleep(_SLOW_POLL)
-            time.sleep(_BREATH)
-        if listener is not None:
-            listener.close()
+
+    def _look_until_idle(self) -> None:
+        # Closed at the end: while a listener of PostgreSQL is not read, the server keeps every notice for it.
+        with closing(self._database.listener(Hint.ENDED)) as listener:
+            patience = _BREATH  # what ended before anybody listened was told to nobody
+            while not self.idle and not self._closed:
+                listener.wait(patience)
+                self._release_ended()
+                time.sleep(_BREATH)
+                patience = _SLOW_POLL
 
     def _release_ended(self) -> None:
         with self._lock:

@@ -6,6 +6,10 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
+import psycopg
+import pytest
+
+from taskqueue.config import Settings
 from taskqueue.core.task import TaskId
 from taskqueue.store import tasks
 from taskqueue.store.database import Database
@@ -13,6 +17,7 @@ from taskqueue.web.app import create_app
 from taskqueue.web.service import Service
 from tests.support.builders import answer as answered
 from tests.support.builders import claim_one, settle_one
+from tests.support.processes import wait_until
 from tests.web.contract import Answer, Api
 
 
@@ -114,3 +119,28 @@ def test_nobody_looks_at_the_database_while_nobody_waits(front_service: Service)
     assert not waiting.idle
     waiting.leave(waiter)
     assert waiting.idle
+
+
+@pytest.mark.postgres
+def test_nobody_listens_while_nobody_waits(postgres_url: str, settings: Settings) -> None:
+    database = Database.open(postgres_url)
+    service = Service(settings, database)
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+
+        def listening() -> bool:
+            query = (
+                "select count(*) from pg_stat_activity"
+                " where datname = current_database() and application_name = 'taskqueue-listener'"
+            )
+            found = conn.execute(query).fetchone()
+            assert found is not None
+            return bool(found[0])
+
+        for _ in range(2):
+            waiter = service.waiting.enter("default", TaskId(UUID(int=7)))
+            assert waiter is not None
+            wait_until(listening, seconds=5, what="a listener")
+            service.waiting.leave(waiter)
+            wait_until(lambda: not listening(), seconds=5, what="its end")
+    service.close()
+    database.close()

@@ -57,8 +57,7 @@ class Loop:
     async def run(self) -> None:
         """Claim until ``stop``. That the store is away is no reason to end."""
         poll, more = _POLL_FIRST, False
-        while not self._stopped.is_set():
-            await self._until_free(more)
+        while await self._may_claim(more):
             self._poked.clear()
             limit = min(self._slots.free, self._batch)
             try:
@@ -75,12 +74,14 @@ class Loop:
                 if await _either(self._poked, _rest(poll, next_due)):
                     poll = _POLL_FIRST
 
-    async def _until_free(self, more: bool) -> None:
+    async def _may_claim(self, more: bool) -> bool:
+        """Wait for free slots; False once ``stop`` was called, also while slots were waited for."""
         await self._slots.until_free()
-        if more:
+        if more and not self._stopped.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GATHER_SECONDS):
                     await self._slots.until_free(min(self._batch, self._slots.size // _SHARE))
+        return not self._stopped.is_set()
 
     def _claim(self, limit: int) -> tuple[list[Held], timedelta | None]:
         asked_at = ticks()

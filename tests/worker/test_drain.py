@@ -103,3 +103,18 @@ def test_everything_is_settled_before_a_busy_worker_ends(database: Database, tar
     states = [look_up(database, task.id).state for task in submitted]
     assert TaskState.RUNNING not in states
     assert states.count(TaskState.SUCCEEDED) == len(target.hits)
+
+
+def test_slots_that_come_free_while_a_worker_drains_take_nothing(
+    database: Database, target: LocalTarget, start: Start
+) -> None:
+    target.then(answer(200, after=0.8), answer(200, after=1.2))
+    running = [submit_to(database, target.url) for _ in range(2)]
+    worker = start(concurrency=2)
+    until(lambda: len(target.hits) == 2)
+    waiting = submit_to(database, target.url)
+    worker.drain()
+    assert worker.wait() < 2
+    assert {look_up(database, task.id).state for task in running} == {TaskState.SUCCEEDED}
+    assert look_up(database, waiting.id).state is TaskState.QUEUED
+    assert outcomes(database, waiting) == []

@@ -53,7 +53,6 @@ def _create_tasks() -> None:
         sa.Column("target_host", sa.Text(), nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
         sa.Column("headers", sa.LargeBinary(), nullable=True),
-        sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.Column("content_type", sa.Text(), nullable=True),
         sa.Column("webhook_url", sa.Text(), nullable=True),
         sa.Column("webhook_events", sa.Text(), nullable=True),
@@ -72,6 +71,7 @@ def _create_tasks() -> None:
         sa.Column("created_at", Instant, nullable=False),
         sa.Column("run_at", Instant, nullable=False),
         sa.Column("expires_at", Instant, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
         sa.CheckConstraint("kind in ('task', 'webhook')", name=op.f("ck_tasks_kind")),
         sa.CheckConstraint("priority between 0 and 9", name=op.f("ck_tasks_priority")),
@@ -98,6 +98,7 @@ def _create_task_labels() -> None:
         sa.Column("task_id", Id, nullable=False),
         sa.PrimaryKeyConstraint("project", "label", "task_id", name=op.f("pk_task_labels")),
     )
+    op.create_index("ix_task_labels_task", "task_labels", ["project", "task_id"])
 
 
 def _create_revisions() -> None:
@@ -215,12 +216,16 @@ def _create_endings() -> None:
         sa.Column("lost", sa.Integer(), nullable=False),
         sa.Column("deferred", sa.Integer(), nullable=False),
         sa.Column("finished_at", Instant, nullable=False),
+        sa.Column("expires_at", Instant, nullable=False),
         sa.PrimaryKeyConstraint("project", "task_id", "generation", name=op.f("pk_endings")),
         sa.CheckConstraint("state in ('succeeded', 'dead', 'cancelled')", name=op.f("ck_endings_state")),
         sa.CheckConstraint("(state = 'dead') = (reason is not null)", name=op.f("ck_endings_reason")),
     )
     op.create_index("ix_endings_state", "endings", ["project", "state", "task_id"])
     op.create_index("ix_endings_class", "endings", ["project", "class", "task_id"])
+    aged = ["finished_at", "project"]
+    op.create_index("ix_endings_never_died", "endings", aged, **_where("state <> 'dead' and generation = 1"))
+    op.create_index("ix_endings_once_died", "endings", aged, **_where("(state = 'dead' or generation > 1)"))
 
 
 def _create_dead_letters() -> None:
@@ -246,6 +251,7 @@ def _create_dead_letters() -> None:
     )
     op.create_index("ix_dead_letters_newest", "dead_letters", ["project", "id"])
     op.create_index("ix_dead_letters_fingerprint", "dead_letters", ["project", "fingerprint", "id"])
+    op.create_index("ix_dead_letters_age", "dead_letters", ["died_at", "project"])
 
 
 def _create_idempotency_keys() -> None:
@@ -279,6 +285,7 @@ def _create_operations() -> None:
         sa.CheckConstraint("verb in ('redrive')", name=op.f("ck_operations_verb")),
     )
     op.create_index("ix_operations_open", "operations", ["project", "id"], **_where("finished_at is null"))
+    op.create_index("ix_operations_age", "operations", ["finished_at", "project"])
 
 
 def _create_signing_secrets() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, select, tuple_
+from sqlalchemy import Connection, Delete, Select, Table, bindparam, delete, exists, select
 
-from taskqueue.store.columns import Id, Instant, to_micros
+from taskqueue.store.columns import Instant
 from taskqueue.store.database import Database
 from taskqueue.store.schema import (
+    NEVER_DIED,
+    ONCE_DIED,
     attempts,
     dead_letters,
     endings,
@@ -23,69 +25,82 @@ from taskqueue.store.schema import (
     tasks,
 )
 
+BATCH = 100  # per transaction: on SQLite nobody else writes meanwhile
 
-def prune(conn: Connection, database: Database, *, ended: timedelta, dead: timedelta, limit: int = 500) -> int:
+
+def prune(conn: Connection, database: Database, *, ended: timedelta, dead: timedelta, limit: int = BATCH) -> int:
     """Delete up to ``limit`` of each kind that have outlived their retention; return how many rows of all kinds went.
 
-    A living task is never touched, nor one whose dead letter is still kept.
+    A living task is never touched. One that ever died is kept as long as its dead letters, even if they were removed.
     """
     now = database.now(conn)
-    letters = {"before": now - dead, "before_id": _oldest_id(now - dead), "limit": limit}
-    gone = conn.execute(_DEAD_LETTERS, letters).rowcount
-    gone += conn.execute(_KEYS, {"now": now, "limit": limit}).rowcount
-    gone += conn.execute(_OPERATIONS, {"before": now - ended}).rowcount
-    aged = {"before": now - ended, "before_id": _oldest_id(now - ended), "limit": limit}
-    old = conn.execute(_OLD_TASKS, aged).all()
-    return gone + _forget(conn, [(row.project, row.id) for row in old])
+    before_of = {
+        # Letters first: a redrive that is under way holds its letter, and what it revives is then seen below.
+        _LETTERS: now - dead,
+        _KEYS: now,
+        _OPERATIONS: now - ended,
+        _NEVER_DIED: now - ended,
+        _ONCE_DIED: now - max(ended, dead),
+    }
+    return sum(_forget(conn, kind, before=before, limit=limit) for kind, before in before_of.items())
 
 
-def _forget(conn: Connection, keys: Sequence[tuple[str, UUID]]) -> int:
-    if not keys:
-        return 0
-    for table in (attempts, endings, revisions, task_labels):
-        conn.execute(delete(table).where(tuple_(table.c.project, table.c.task_id).in_(keys)))
-    return conn.execute(delete(tasks).where(tuple_(tasks.c.project, tasks.c.id).in_(keys))).rowcount
+@dataclass(frozen=True)
+class _Kind:
+    """What ages together: how its oldest are found, and what goes with them, the rows that count last."""
+
+    aged: Select[Any]
+    deletes: tuple[Delete, ...]
 
 
-def _oldest_id(instant: datetime) -> UUID:
-    """The smallest UUIDv7 minted at ``instant``: ids sort by age, so the primary key finds the old rows."""
-    return UUID(int=(to_micros(instant) // 1000) << 80)
+def _forget(conn: Connection, kind: _Kind, *, before: datetime, limit: int) -> int:
+    """Project by project: SQLite seeks no list of pairs in an index."""
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    for project, key in conn.execute(kind.aged, {"before": before, "limit": limit}):
+        found[project].append(key)
+    gone = 0
+    for project, keys in found.items():
+        which = {"of_project": project, "keys": keys, "before": before}
+        *_, count = [conn.execute(statement, which).rowcount for statement in kind.deletes]
+        gone += count
+    return gone
 
 
-def _few(table: Any, *conditions: Any) -> Any:
-    """Delete at most ``limit`` rows, found by their primary key."""
-    key = list(table.primary_key.columns)
-    found = select(*key).where(*conditions).limit(bindparam("limit"))
-    return delete(table).where(tuple_(*key).in_(found))
+def _delete(table: Table, key: str, *still: Any) -> Delete:
+    mine = table.c.project == bindparam("of_project")
+    return delete(table).where(mine, table.c[key].in_(bindparam("keys", expanding=True)), *still)
 
 
-# The id finds them, the time decides: an id is minted by the clock of a worker, which may be wrong.
-_DEAD_LETTERS = _few(
-    dead_letters,
-    dead_letters.c.id < bindparam("before_id", type_=Id),
-    dead_letters.c.died_at < bindparam("before", type_=Instant),
-)
-_KEYS = _few(idempotency_keys, idempotency_keys.c.expires_at <= bindparam("now"))
-_OPERATIONS = delete(operations).where(operations.c.finished_at < bindparam("before"))
+def _aged(table: Table, key: str, age: str, *more: Any) -> Select[Any]:
+    """The project and key of those that are old by ``age``, the oldest first."""
+    column = table.c[age]
+    old = select(table.c.project, table.c[key]).where(column < bindparam("before", type_=Instant), *more)
+    return old.order_by(column).limit(bindparam("limit"))
+
 
 _later = endings.alias()
 # A task is old when its last ending is: history of earlier generations goes with it.
-_OLD_TASKS = (
-    select(tasks.c.project, tasks.c.id)
-    .join_from(tasks, endings, and_(endings.c.project == tasks.c.project, endings.c.task_id == tasks.c.id))
-    .where(
-        tasks.c.id < bindparam("before_id"),
-        endings.c.finished_at < bindparam("before"),
-        ~exists(select(1).where(ready.c.project == tasks.c.project, ready.c.task_id == tasks.c.id)),
-        ~exists(select(1).where(dead_letters.c.project == tasks.c.project, dead_letters.c.task_id == tasks.c.id)),
-        ~exists(
-            select(1).where(
-                _later.c.project == tasks.c.project,
-                _later.c.task_id == tasks.c.id,
-                _later.c.generation > endings.c.generation,
-            )
-        ),
-    )
-    .order_by(tasks.c.id)
-    .limit(bindparam("limit"))
+_OVER = (
+    ~exists(select(1).where(ready.c.project == endings.c.project, ready.c.task_id == endings.c.task_id)),
+    ~exists(select(1).where(dead_letters.c.project == endings.c.project, dead_letters.c.task_id == endings.c.task_id)),
+    ~exists(
+        select(1).where(
+            _later.c.project == endings.c.project,
+            _later.c.task_id == endings.c.task_id,
+            _later.c.generation > endings.c.generation,
+        )
+    ),
 )
+_WHOLE = (
+    *(_delete(table, "task_id") for table in (attempts, endings, revisions, task_labels)),
+    _delete(tasks, "id"),
+)
+_LETTERS = _Kind(_aged(dead_letters, "id", "died_at"), (_delete(dead_letters, "id"),))
+_KEYS = _Kind(
+    _aged(idempotency_keys, "key", "expires_at"),
+    # One that expired may have been taken again meanwhile, and lives on.
+    (_delete(idempotency_keys, "key", idempotency_keys.c.expires_at < bindparam("before", type_=Instant)),),
+)
+_OPERATIONS = _Kind(_aged(operations, "id", "finished_at"), (_delete(operations, "id"),))
+_NEVER_DIED = _Kind(_aged(endings, "task_id", "finished_at", NEVER_DIED, *_OVER), _WHOLE)
+_ONCE_DIED = _Kind(_aged(endings, "task_id", "finished_at", ONCE_DIED, *_OVER), _WHOLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select
@@ -16,6 +17,7 @@ from taskqueue.store.schema import idempotency_keys, metadata
 from taskqueue.store.schema import operations as operations_table
 from taskqueue.store.schema import tasks as tasks_table
 from taskqueue.store.submissions import IdempotencyKey
+from tests.store import plans
 from tests.store.steps import settle_all
 from tests.support.builders import answer, claim_all, claim_one, kill_one, new_task, settle_one, submit, submit_one
 from tests.support.clock import Clock
@@ -113,7 +115,7 @@ def test_a_redriven_task_is_kept_while_it_lives(database: Database, clock: Clock
     assert prune(database) == 0
     assert known(database) == {dead.id}
     settle_one(database, claim_one(database), answer(200))
-    clock.advance(days=13)
+    clock.advance(days=29)
     assert prune(database) == 0
     clock.advance(days=2)
     assert prune(database) == 1
@@ -123,8 +125,8 @@ def test_a_redriven_task_is_kept_while_it_lives(database: Database, clock: Clock
 def test_a_letter_is_kept_by_the_databases_clock_and_not_by_that_of_who_wrote_it(
     database: Database, clock: Clock
 ) -> None:
-    dead = kill_one(database)
-    old = DeadLetterId(type(dead.id)("00000000-0000-7000-8000-000000000001"))  # minted by a worker that lives in 1970
+    kill_one(database)
+    old = DeadLetterId(UUID("00000000-0000-7000-8000-000000000001"))  # minted by a worker that lives in 1970
     with database.begin() as conn:
         conn.execute(letters_table.update().values(id=old))
     assert prune(database) == 0
@@ -164,6 +166,27 @@ def test_what_is_old_goes_in_small_batches_the_oldest_first(database: Database, 
     assert rows(database) == {}
 
 
+def test_a_removed_letter_leaves_its_task_until_it_would_have_gone_itself(database: Database, clock: Clock) -> None:
+    dead = kill_one(database)
+    with database.begin() as conn:
+        dead_letters.remove(conn, "default", the_letter(database))
+    clock.advance(days=29)
+    assert prune(database) == 0
+    assert known(database) == {dead.id}
+    clock.advance(days=2)
+    assert prune(database) == 1
+    assert rows(database) == {}
+
+
+def test_letters_that_go_before_their_tasks_do_leave_them(database: Database, clock: Clock) -> None:
+    dead = kill_one(database)
+    for days, gone, left in ((8, 1, {dead.id}), (7, 1, set())):
+        clock.advance(days=days)
+        with database.begin() as conn:
+            assert retention.prune(conn, database, ended=ENDED, dead=timedelta(days=7)) == gone
+        assert known(database) == left
+
+
 def test_what_may_not_go_yet_does_not_hold_up_what_may(database: Database, clock: Clock) -> None:
     for _ in range(3):
         kill_one(database)
@@ -176,10 +199,50 @@ def test_what_may_not_go_yet_does_not_hold_up_what_may(database: Database, clock
 
 def test_each_webhook_ages_on_its_own(database: Database, clock: Clock) -> None:
     task = succeed(database, webhook_url="https://caller.example/hook")
-    clock.advance(days=10)
-    hook = claim_all(database)
-    assert hook == []  # expired after seven days: it never had a worker
-    clock.advance(days=5)
+    clock.advance(days=15)
     assert prune(database) == 1
     assert task.id not in known(database)
     assert rows(database) == {"tasks": 1, "ready": 1}
+
+
+def test_no_table_is_walked_to_find_or_to_delete_what_is_old(sqlite_url: str) -> None:
+    clock = Clock()
+    database = Database.open(sqlite_url, clock_offset=clock)
+    made = one_of_each_kind(database)
+    clock.advance(days=31)
+    with database.begin() as conn:
+        with plans.statements(conn) as seen:
+            assert retention.prune(conn, database, ended=ENDED, dead=DEAD) == made
+        walks = [f"{statement[0]}\n{found}" for statement in seen if "SCAN" in (found := plans.plan(conn, statement))]
+    database.close()
+    assert len(seen) == 18  # five to find, three to delete alone, twice five to delete tasks with their history
+    assert walks == []
+
+
+@pytest.mark.postgres
+def test_nor_is_one_walked_on_postgresql_when_there_is_much(postgres_url: str) -> None:
+    clock = Clock()
+    database = Database.open(postgres_url, clock_offset=clock)
+    made = one_of_each_kind(database)
+    clock.advance(days=31)
+    with database.begin() as conn:
+        conn.exec_driver_sql("set local enable_seqscan = off")  # these tables are small: what would it do if not?
+        with plans.statements(conn) as seen:
+            assert retention.prune(conn, database, ended=ENDED, dead=DEAD) == made
+        found = [plans.plan(conn, statement) for statement in seen]
+    database.close()
+    assert [each for each in found if "Seq Scan" in each] == []
+    assert "ix_endings_never_died" in found[6]
+    assert any("ix_task_labels_task" in each for each in found)
+
+
+def one_of_each_kind(database: Database) -> int:
+    """Something old of all that is pruned; return how many rows that is."""
+    submit(database, new_task(), key=IdempotencyKey("default", "k", b"x", timedelta(hours=1)))
+    settle_all(database, claim_all(database), 200)
+    kill_one(database)
+    with database.begin() as conn:
+        operations.start_redrive(conn, database, "default", DeadLetterFilter(queue="none"), rate=None)
+    with database.begin() as conn:
+        operations.advance(conn, database)
+    return 5  # a key, a task, a dead one and its letter, an operation

@@ -143,7 +143,7 @@ def task_resource(task: Task, *, now: datetime) -> TaskResource:
         "flowKey": spec.flow_key or spec.origin,
         "labels": list(spec.labels),
         "attempt": progress.number,
-        "maxAttempts": spec.retries + 1,
+        "maxAttempts": max_attempts(task),
         "generation": progress.generation,
         "seq": progress.seq,
         "createdAt": rfc3339(task.created_at),
@@ -157,6 +157,11 @@ def task_resource(task: Task, *, now: datetime) -> TaskResource:
         "deadReason": task.ending.reason.value if task.ending and task.ending.reason else None,
         "links": {"self": f"/v1/tasks/{task.id}", "attempts": f"/v1/tasks/{task.id}/attempts"},
     }
+
+
+def max_attempts(task: Task) -> int:
+    """The most attempts there can be as things stand: those that were lost or free used up no retry."""
+    return task.spec.retries + 1 + task.progress.lost + task.progress.deferred
 
 
 def attempt_resource(attempt: Attempt) -> AttemptResource:

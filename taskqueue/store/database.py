@@ -67,9 +67,12 @@ class Database:
         """Refuse a database that would break a promise; return what was let through because of ``allow_unsafe``."""
         if self.dialect.missing():
             raise WrongRevision(f"there is no database at {self.url_shown} yet; run: taskqueue migrate")
-        with self.read() as conn:
-            risks = self.dialect.check(conn)
-            current, head = migrations.current(conn), migrations.head()
+        try:
+            with self.read() as conn:
+                risks = self.dialect.check(conn)
+                current, head = migrations.current(conn), migrations.head()
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{self.url_shown} cannot be reached: {_reason(error)}", rolled_back=True) from error
         if risks and not allow_unsafe:
             raise UnsafeDatabase(" ".join(risks))
         if current is None:
@@ -130,3 +133,10 @@ class Database:
 
     def _unavailable(self, error: Exception) -> bool:
         return isinstance(error, sqlalchemy_exc.TimeoutError) or self.dialect.transient(error)
+
+
+def _reason(error: StoreUnavailable) -> str:
+    """What the server said or, if nobody answered, the driver."""
+    cause = error.__cause__
+    said = str(cause.orig if isinstance(cause, sqlalchemy_exc.DBAPIError) else cause).strip()
+    return said.rpartition("FATAL:")[2].strip().partition("\n")[0]

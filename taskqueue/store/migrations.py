@@ -99,11 +99,18 @@ def _parsed(url: str) -> URL:
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise InvalidSettings("TASKQUEUE_DATABASE_URL names no file; write sqlite:///path/to/file.db")
-    Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    _make_private(Path(url.database).absolute())
     engine = create_engine(url, poolclass=NullPool, connect_args={"isolation_level": None, "timeout": _PATIENCE})
     # The driver's own begin comes too late to cover DDL.
     event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("begin immediate"))
     return engine
+
+
+def _make_private(file: Path) -> None:
+    """A new database is its owner's alone: it holds payloads, credentials and the signing secret."""
+    if not file.parent.exists():
+        file.parent.mkdir(mode=0o700, parents=True)
+    file.touch(mode=0o600)  # SQLite gives its other files the same mode
 
 
 def _postgres(url: URL) -> Engine:

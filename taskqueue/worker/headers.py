@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from taskqueue import __version__
-from taskqueue.core.resource import rfc3339
+from taskqueue.core.resource import max_attempts, rfc3339
 from taskqueue.core.task import Lease, Task
 from taskqueue.core.webhook import sign
 
@@ -23,7 +23,7 @@ def attempt_headers(task: Task, lease: Lease, *, secrets: Sequence[str], now: da
         ("Taskqueue-Task-Id", task_id),
         ("Taskqueue-Attempt-Id", str(lease.attempt_id)),
         ("Taskqueue-Attempt", str(progress.number)),
-        ("Taskqueue-Max-Attempts", str(spec.retries + 1)),
+        ("Taskqueue-Max-Attempts", str(max_attempts(task))),
         ("Taskqueue-Deadline", rfc3339(now + spec.timeout)),
         ("Taskqueue-Expires-At", rfc3339(task.expires_at)),
         ("webhook-id", task_id),

@@ -18,6 +18,8 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0
 def attempt_headers(task: Task, lease: Lease, *, secrets: Sequence[str], now: datetime) -> tuple[tuple[str, str], ...]:
     """Of headers with the same name the first counts: ours that identify and sign, the caller's, ours that give way."""
     spec, progress, task_id = task.spec, task.progress, str(task.id)
+    # What a receiver may drop as a repeat: an edited redrive is none.
+    message_id = task_id if task.revision is None else f"{task_id}.{task.revision}"
     signed_at = int(now.timestamp())
     firm = [
         ("Taskqueue-Task-Id", task_id),
@@ -26,15 +28,15 @@ def attempt_headers(task: Task, lease: Lease, *, secrets: Sequence[str], now: da
         ("Taskqueue-Max-Attempts", str(max_attempts(task))),
         ("Taskqueue-Deadline", rfc3339(now + spec.timeout)),
         ("Taskqueue-Expires-At", rfc3339(task.expires_at)),
-        ("webhook-id", task_id),
+        ("webhook-id", message_id),
         ("webhook-timestamp", str(signed_at)),
-        ("webhook-signature", sign(secrets, message_id=task_id, timestamp=signed_at, body=spec.body or b"")),
+        ("webhook-signature", sign(secrets, message_id=message_id, timestamp=signed_at, body=spec.body or b"")),
     ]
     if progress.memory.previous is not None:
         firm.append(("Taskqueue-Previous-Outcome", progress.memory.previous))
     yielding = [
         ("User-Agent", USER_AGENT),
-        ("Idempotency-Key", task_id if task.revision is None else f"{task_id}.{task.revision}"),
+        ("Idempotency-Key", message_id),
         ("traceparent", _traceparent(task, lease)),
     ]
     if spec.content_type is not None:

@@ -69,7 +69,7 @@ def _view(service: Service, operation: Operation) -> Callable[..., Response]:
         try:
             text = b""
             if operation.body is not None:
-                text = read_body(environ, limit, required=operation.body_required)
+                text = read_body(environ, limit, service.intake, required=operation.body_required)
             call = Call(environ, authenticate(environ), id, text)
             if refuses_parameters and environ.get("QUERY_STRING"):
                 call.query(Nothing)

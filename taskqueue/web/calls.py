@@ -11,6 +11,7 @@ from uuid import UUID
 
 from taskqueue.web import scan
 from taskqueue.web.auth import Caller
+from taskqueue.web.intake import Intake
 from taskqueue.web.problems import MEDIA_TYPE_REFUSED, TOO_LARGE, UNREADABLE, Faults, Problem
 from taskqueue.web.reading import M, read, read_query
 
@@ -70,27 +71,34 @@ def request_id(environ: Mapping[str, Any]) -> str:
     return given if _REQUEST_ID.fullmatch(given) else os.urandom(12).hex()
 
 
-def read_body(environ: Mapping[str, Any], limit: int, *, required: bool) -> bytes:
+def read_body(environ: Mapping[str, Any], limit: int, intake: Intake, *, required: bool) -> bytes:
     """The body, checked to be JSON and never more than ``limit`` bytes; empty only where none is required."""
-    declared = environ.get("CONTENT_LENGTH")
-    if declared:
-        if not declared.isascii() or not declared.isdecimal():
-            raise Problem(UNREADABLE, "Content-Length is not a number")
-        if len(declared) > _LONGEST_NUMBER or (length := int(declared)) > limit:  # refused unread
-            raise _too_large(limit)
-        text: bytes = environ["wsgi.input"].read(length)
-        if len(text) < length:
-            raise Problem(UNREADABLE, "the body ended before its Content-Length")
-    else:
-        text = environ["wsgi.input"].read(limit + 1)
-        if len(text) > limit:
-            raise _too_large(limit)
+    text = _read(environ, limit, intake)
     if not text:
         if required:
             raise Problem(UNREADABLE, "the body is empty; send a JSON object")
         return text
     _check_media_type(environ)
     scan.check(text)
+    return text
+
+
+def _read(environ: Mapping[str, Any], limit: int, intake: Intake) -> bytes:
+    declared = environ.get("CONTENT_LENGTH")
+    if declared:
+        if not declared.isascii() or not declared.isdecimal():
+            raise Problem(UNREADABLE, "Content-Length is not a number")
+        if len(declared) > _LONGEST_NUMBER or (length := int(declared)) > limit:  # refused unread
+            raise _too_large(limit)
+        with intake.place():
+            text: bytes = environ["wsgi.input"].read(length)
+        if len(text) < length:
+            raise Problem(UNREADABLE, "the body ended before its Content-Length")
+    else:
+        with intake.place():
+            text = environ["wsgi.input"].read(limit + 1)
+        if len(text) > limit:
+            raise _too_large(limit)
     return text
 
 

@@ -60,7 +60,7 @@ class Operation:
         if self.names_a_thing:
             kinds.append(problems.NOT_FOUND)
         if self.body is not None:
-            kinds += [problems.UNREADABLE, problems.TOO_LARGE, problems.MEDIA_TYPE_REFUSED]
+            kinds += [problems.UNREADABLE, problems.TOO_LARGE, problems.MEDIA_TYPE_REFUSED, problems.BUSY]
         if self.scope is not None:
             kinds += [problems.INVALID, problems.UNAVAILABLE]
         return tuple(dict.fromkeys(kinds))

@@ -50,6 +50,7 @@ MEDIA_TYPE_REFUSED = ProblemKind(415, "media-type", "The media type cannot be re
 INVALID = ProblemKind(422, "invalid", "A field cannot be accepted")
 KEY_REUSED = ProblemKind(422, "key-reused", "The idempotency key belongs to another body")
 BUG = ProblemKind(500, "internal", "The service has a fault")
+BUSY = ProblemKind(503, "busy", "Too many requests are being read")
 UNAVAILABLE = ProblemKind(503, "unavailable", "The store cannot serve right now")
 
 

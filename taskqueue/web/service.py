@@ -1,4 +1,4 @@
-"""What every view needs at hand: the store, the committer, the long polls and the limits."""
+"""What every view needs at hand: the store, the committer, the long polls, the intake and the limits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from taskqueue.config import Settings
 from taskqueue.core.target import AllowedTargets
 from taskqueue.store.database import Database
 from taskqueue.store.group_commit import GroupCommit
+from taskqueue.web.intake import Intake
 from taskqueue.web.waiting import Waiting
 
 
@@ -16,8 +17,9 @@ class Service:
         self.settings, self.database = settings, database
         self.allowed = AllowedTargets.parse(settings.allowed_targets)
         self.commits = GroupCommit(database)
-        # At most a quarter of the threads may hold a long poll, so that most of them are free to answer at once.
+        # What a caller can draw out gets at most three quarters of the threads: the others are free to answer at once.
         self.waiting = Waiting(database, most=max(1, settings.api_threads // 4))
+        self.intake = Intake(most=max(1, settings.api_threads // 2))
 
     def wake(self) -> None:
         """Let every long poll answer now; later ones answer at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -49,10 +50,9 @@ def serving(directory: Path, database_url: str, port: int | None = None, **varia
         directory,
         database_url=database_url,
         port=port,
-        api_threads=8,
         max_body_bytes=MAX_BODY,
         max_batch_bytes=4 * MAX_BODY,
-        **variables,
+        **{"api_threads": 8, **variables},
     )
     with running("api", cwd=directory, environ=environ) as process:
         wait_until(lambda: ready(port) or not alive(process.pid), what="the API")
@@ -150,7 +150,7 @@ class TestSockets:
 
     def test_slow_peers_do_not_stop_others(self, server: Server) -> None:
         with ExitStack() as stack:
-            for _ in range(4):
+            for _ in range(3):
                 slow = stack.enter_context(server.wire())
                 slow.send_head("POST", "/v1/tasks", JSON, "Content-Length: 100")
                 slow.send(b"{")
@@ -167,6 +167,38 @@ class TestSockets:
                 wire.send(b'{"targetUrl"')
         with server.wire() as wire:
             assert wire.post("/v1/tasks", TASK).status == 202
+
+
+class TestStalledBodies:
+    """Whoever announces a body and never sends it holds a thread, but not all of them."""
+
+    def test_others_are_answered_and_new_bodies_are_put_off(self, tmp_path: Path, sqlite_url: str) -> None:
+        with serving(tmp_path, sqlite_url, api_threads=4) as server:
+            with ExitStack() as stack:
+                for _ in range(8):
+                    stalled = stack.enter_context(server.wire())
+                    stalled.send_head("POST", "/v1/tasks", JSON, "Content-Length: 1000")
+                    stalled.send(b"{")
+                time.sleep(0.3)
+                for path in ("/healthz", "/readyz", "/v1/tasks"):
+                    started = time.monotonic()
+                    assert stack.enter_context(server.wire()).get(path).status == 200
+                    assert time.monotonic() - started < 2
+                refused = stack.enter_context(server.wire()).post("/v1/tasks", TASK)
+                assert refused.status == 503
+                assert refused.json["type"] == "urn:taskqueue:problem:busy"
+                assert int(refused.headers["retry-after"]) >= 1
+            with server.wire() as wire:
+                assert wire.post("/v1/tasks", TASK).status == 202
+
+    def test_a_crowd_that_sends_its_bodies_is_served_whole(self, tmp_path: Path, sqlite_url: str) -> None:
+        with serving(tmp_path, sqlite_url, api_threads=4) as server, ExitStack() as stack:
+            crowd = [stack.enter_context(server.wire()) for _ in range(50)]
+            body = json.dumps(TASK).encode()
+            for wire in crowd:
+                wire.send_head("POST", "/v1/tasks", JSON, f"Content-Length: {len(body)}")
+                wire.send(body)
+            assert {wire.answer().status for wire in crowd} == {202}
 
 
 class TestStopping:

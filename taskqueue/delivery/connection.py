@@ -60,9 +60,10 @@ class Connection(asyncio.Protocol):
         answer = self._answer = Answer()
         waiter = self._waiter = self._loop.create_future()
         self._trace = trace
-        self._watch(deadline)
-        trace.enter(_SENDING)  # before the first byte: who reads it must not believe that nothing was sent
+        self._handed = 0
         try:
+            self._watch(deadline)
+            trace.enter(_SENDING)  # before the first byte: who reads it must not believe that nothing was sent
             self._send(head, body)
             await waiter
         except BaseException:
@@ -177,7 +178,6 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _send(self, head: bytes, body: bytes | None) -> None:
-        self._handed = 0
         if body is not None and len(body) <= _TOGETHER:
             self._write(head + body)
         else:

@@ -9,8 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.core.outcome import Outcome, Partial
-from tests.delivery.conftest import Courier
+from taskqueue.core.outcome import Outcome, Partial, Phase
+from taskqueue.delivery.trace import Trace
+from tests.delivery.conftest import Courier, request
 from tests.support.target import LocalTarget, Peer, PeerGone, answer, raw
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
@@ -201,3 +202,32 @@ def test_two_schemes_do_not_share_connections(courier: Courier, target: LocalTar
     outcome = courier.deliver(target.url.replace("http:", "https:"), timeout=0.2)
     assert outcome.cls.name == "tls_timeout"
     assert target.connections == 2
+
+
+class Forbidding(Trace):
+    """Lets nothing be sent, as a worker's does whose lease has lapsed."""
+
+    __slots__ = ()
+
+    def enter(self, phase: Phase) -> None:
+        if phase is Phase.SENDING:
+            raise asyncio.CancelledError
+        super().enter(phase)
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_connection_on_which_nothing_may_be_sent_is_closed(
+    courier: Courier, target: LocalTarget, reused: bool
+) -> None:
+    if reused:
+        courier.deliver(target.url)
+    hits, trace = len(target.hits), Forbidding()
+
+    async def attempt() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await courier.transport.deliver(request(target.url), trace)
+        await asyncio.sleep(0.02)
+
+    courier.run(attempt())
+    target.wait_for(lambda: (target.connections, target.open_connections) == (1, 0))
+    assert (trace.bytes_sent, len(target.hits)) == (0, hits)

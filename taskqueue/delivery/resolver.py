@@ -7,6 +7,7 @@ import errno
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
 from queue import SimpleQueue
@@ -30,17 +31,24 @@ def system_lookup(host: str) -> list[Address]:
     return [ip_address(sockaddr[0]) for *_, sockaddr in found]
 
 
+@dataclass(slots=True, eq=False)
+class _Question:
+    answer: asyncio.Future[_Answer]
+    waiting: int = 0
+
+
 class Resolver:
     """Looks names up, each once at a time however many ask. An answer serves for ``fresh_for``, a failure never.
 
-    The deadline is the caller's: a caller that leaves does not disturb the others. Belongs to one event loop.
+    The deadline is the caller's: a caller that leaves does not disturb the others, and what nobody waits for any more
+    is not looked up. Belongs to one event loop.
     """
 
     def __init__(
         self,
         lookup: Lookup = system_lookup,
         *,
-        threads: int = 16,
+        threads: int = 64,  # begun as they are needed; each slow name holds one for as long as the system waits for it
         max_under_way: int = 1000,
         fresh_for: timedelta = timedelta(seconds=1),
     ) -> None:
@@ -48,8 +56,10 @@ class Resolver:
         self._max_threads, self._max_under_way = threads, max_under_way
         self._fresh_for = fresh_for.total_seconds()
         self._threads = 0
-        self._asked: SimpleQueue[tuple[str, asyncio.Future[_Answer]] | None] = SimpleQueue()
-        self._under_way: dict[str, asyncio.Future[_Answer]] = {}
+        self._asked: SimpleQueue[str | None] = SimpleQueue()
+        self._under_way: dict[str, _Question] = {}
+        # A question is taken out by the thread that begins it or by the last who leaves: whoever comes first has it.
+        self._unbegun: dict[str, _Question] = {}
         self._fresh: dict[str, tuple[float, tuple[Address, ...]]] = {}  # oldest first
 
     def known(self, host: str) -> tuple[Address, ...] | None:
@@ -60,7 +70,14 @@ class Resolver:
     async def resolve(self, host: str) -> tuple[Address, ...]:
         """Every address of ``host``, best first, at least one; else ``AttemptFailed``."""
         loop = asyncio.get_running_loop()
-        answer = await asyncio.shield(self._under_way.get(host) or self._ask(host, loop))
+        question = self._under_way.get(host) or self._ask(host, loop)
+        question.waiting += 1
+        try:
+            answer = await asyncio.shield(question.answer)
+        finally:
+            question.waiting -= 1
+            if not question.waiting and not question.answer.done():
+                self._withdraw(host)
         if isinstance(answer, Exception):
             raise answer.with_traceback(None)  # shared with whoever else asked
         return answer
@@ -71,21 +88,26 @@ class Resolver:
             self._asked.put(None)
         self._threads = 0
 
-    def _ask(self, host: str, loop: asyncio.AbstractEventLoop) -> asyncio.Future[_Answer]:
+    def _ask(self, host: str, loop: asyncio.AbstractEventLoop) -> _Question:
         if len(self._under_way) >= self._max_under_way:
             raise AttemptFailed("local_resource", "ResolverBusy", "too many names are being looked up already")
-        answer: asyncio.Future[_Answer] = loop.create_future()
-        self._under_way[host] = answer
+        question = self._under_way[host] = self._unbegun[host] = _Question(loop.create_future())
         if self._threads < min(self._max_threads, len(self._under_way)):
             self._threads += 1
             threading.Thread(target=self._work, name=f"resolver-{self._threads}", daemon=True).start()
-        self._asked.put((host, answer))
-        return answer
+        self._asked.put(host)
+        return question
+
+    def _withdraw(self, host: str) -> None:
+        if self._unbegun.pop(host, None) is not None:
+            del self._under_way[host]
 
     def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            host, future = asked
-            answer = self._answer(host)
+        while (host := self._asked.get()) is not None:
+            question = self._unbegun.pop(host, None)
+            if question is None:
+                continue
+            future, answer = question.answer, self._answer(host)
             try:
                 future.get_loop().call_soon_threadsafe(self._tell, host, future, answer)
             except RuntimeError:

@@ -82,6 +82,45 @@ def test_a_slow_name_does_not_hold_up_another(runner: asyncio.Runner) -> None:
     resolver.close()
 
 
+def test_a_healthy_name_behind_many_slow_ones_is_answered_at_once(runner: asyncio.Runner) -> None:
+    directory = Directory()
+    resolver = Resolver(directory)
+
+    async def ask() -> tuple[Address, ...]:
+        slow = [asyncio.create_task(resolver.resolve(f"slow{number}.example")) for number in range(40)]
+        await asyncio.sleep(0.02)
+        answer = await asyncio.wait_for(resolver.resolve("healthy.example"), 1)
+        directory.gate.set()
+        await asyncio.gather(*slow)
+        return answer
+
+    assert runner.run(ask()) == (ADDRESS,)
+    resolver.close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_looked_up(runner: asyncio.Runner) -> None:
+    directory = Directory()
+    resolver = Resolver(directory, threads=1, max_under_way=3)
+
+    async def ask() -> tuple[Address, ...]:
+        slow = asyncio.create_task(resolver.resolve("slow.example"))
+        for _ in range(2):
+            asking = [asyncio.create_task(resolver.resolve(f"slow{number}.example")) for number in range(2)]
+            await asyncio.sleep(0.02)
+            for each in asking:
+                each.cancel()
+            await asyncio.wait(asking)
+        again = asyncio.create_task(resolver.resolve("slow1.example"))
+        await asyncio.sleep(0.02)
+        directory.gate.set()
+        await slow
+        return await again
+
+    assert runner.run(ask()) == (ADDRESS,)
+    assert directory.asked == ["slow.example", "slow1.example"]
+    resolver.close()
+
+
 def test_lookups_under_way_are_bounded(runner: asyncio.Runner) -> None:
     directory = Directory()
     resolver = Resolver(directory, threads=1, max_under_way=3)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Literal, TextIO, TypedDict, Unpack
 
@@ -139,9 +141,24 @@ def _short(filename: str) -> str:
     return "/".join(filename.split("/")[-2:])
 
 
+class _Writer:
+    """Writes what can be written. A log that is full, closed or read by nobody is no reason for any work to end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def write(self, line: str) -> None:
+        with self._lock, suppress(OSError, ValueError):  # ValueError: the stream is closed
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = write
+
+
 def _logger(stream: TextIO, level: int, render: Any) -> Any:
     return structlog.wrap_logger(
-        structlog.WriteLogger(stream),
+        _Writer(stream),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

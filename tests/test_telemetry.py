@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TextIO
 
 import pytest
 
@@ -65,6 +68,33 @@ def test_events_below_the_level_are_not_written(stream: io.StringIO) -> None:
     telemetry.info(Event.WORKER_STARTED)
     telemetry.debug(Event.ATTEMPT_SETTLED)
     assert stream.getvalue() == ""
+
+
+def read_by_nobody() -> TextIO:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return open(writer, "w", buffering=1)
+
+
+def on_a_full_disk() -> TextIO:
+    return open("/dev/full", "w", buffering=1)
+
+
+def closed() -> TextIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("opened", [read_by_nobody, on_a_full_disk, closed])
+def test_a_log_that_cannot_be_written_stops_nobody(opened: Callable[[], TextIO], stream: io.StringIO) -> None:
+    unfit = opened()
+    telemetry.configure(log_format="json", stream=unfit)
+    for _ in range(200):
+        telemetry.info(Event.WORKER_STARTED, worker="w-1")
+        telemetry.exception(Event.WORKER_FAULT, ValueError("surprise"))
+    with suppress(OSError):
+        unfit.close()
 
 
 def _raised(error: Exception, cause: Exception | None = None) -> Exception:

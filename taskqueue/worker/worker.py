@@ -29,7 +29,7 @@ from taskqueue.worker.settler import Settler
 from taskqueue.worker.signing import SigningSecrets
 from taskqueue.worker.slots import Slots
 from taskqueue.worker.wakeup import Wakeup
-from taskqueue.worker.watchdog import watch
+from taskqueue.worker.watchdog import guard, watch
 
 _JOIN_SECONDS = 0.5  # for threads in the middle of a call; one that hangs is left behind
 _LAST_SETTLE_SECONDS = 1.5  # for what the end of the grace cut short
@@ -72,6 +72,8 @@ class Worker:
             keep_ended=timedelta(days=settings.task_retention_days),
             keep_dead=timedelta(days=settings.dead_letter_retention_days),
         )
+        parts = (self._chores, self._wakeup, self._heartbeat, self._loop, self._settler)
+        self._threads = [part.thread for part in parts]
         self._drain_asked = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -88,7 +90,12 @@ class Worker:
         self._wakeup.start(loop)
         self._chores.start()
         claiming = self._spawn(self._loop.run())
-        vital = {self._spawn(watch(self._slots)), self._spawn(self._settler.run()), claiming}
+        vital = {
+            self._spawn(watch(self._slots)),
+            self._spawn(guard(self._threads)),
+            self._spawn(self._settler.run()),
+            claiming,
+        }
         try:
             await self._until_drain(vital)
             await self._drain(claiming)
@@ -127,13 +134,12 @@ class Worker:
                 await self._slots.until_empty()
 
     async def _close(self) -> None:
-        parts = (self._chores, self._wakeup, self._heartbeat, self._loop, self._settler)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._transport.close()
         # Nothing is left on this event loop that standing still could harm.
-        _stop([part.thread for part in parts])
+        _stop(self._threads)
         telemetry.info(Event.WORKER_STOPPED, worker=self.id, left=self._slots.taken)
 
 

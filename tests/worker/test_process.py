@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -25,6 +28,12 @@ def worker(directory: Path, database_url: str, **settings: Any) -> AbstractConte
     return running(
         "worker", cwd=directory, environ=environment(directory, database_url=database_url, **QUICK | settings)
     )
+
+
+def read_by_nobody() -> BinaryIO:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "wb")
 
 
 def test_sigterm_lets_it_finish_and_end_with_0(
@@ -74,6 +83,27 @@ def test_a_worker_that_stood_still_past_its_lease_cuts_its_attempt_and_settles_n
         until(lambda: "attempt.cut" in stopped.output)
     assert outcomes(database, task) == ["worker_lost", "success"]
     assert len(target.hits) == 2
+
+
+@pytest.mark.parametrize("disk_full", [False, True])
+def test_a_log_that_cannot_be_written_spoils_no_drain(
+    database: Database, database_url: str, target: LocalTarget, tmp_path: Path, disk_full: bool
+) -> None:
+    target.default = answer(200, after=1)
+    task = submit_to(database, target.url)
+    command = [sys.executable, "-m", "taskqueue.cli", "worker"]
+    environ = environment(tmp_path, database_url=database_url, **QUICK)
+    with Path("/dev/full").open("wb") if disk_full else read_by_nobody() as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=log, stderr=log)
+    try:
+        until(lambda: target.hits, seconds=20)
+        process.send_signal(signal.SIGTERM)
+        process.wait(5)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert look_up(database, task.id).state is TaskState.SUCCEEDED
 
 
 def test_it_waits_for_a_database_that_is_not_there_yet(tmp_path: Path) -> None:

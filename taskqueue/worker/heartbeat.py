@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
+from taskqueue.core.errors import StoreUnavailable
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 from taskqueue.worker.background import Background
@@ -26,6 +27,7 @@ class Heartbeat:
         self._database, self._slots, self._lease = database, slots, lease
         self._every = every.total_seconds()
         self._reliable = (lease - fence_margin).total_seconds()
+        self._kept_until = self.fence(ticks())  # what the last good beat extended can be relied on until then
         self._outage = Outage("extend")
         self.thread = Background("extend")
 
@@ -36,6 +38,18 @@ class Heartbeat:
     def fence(self, asked_at: float) -> float:
         """Until when a lease can be relied on that was claimed or extended by a statement sent at ``asked_at``."""
         return asked_at + self._reliable
+
+    def check(self) -> None:
+        """Raise if the last good beat is so old that what it extended is fenced by now: a new lease could not be kept.
+
+        The store may well answer others: the beat's connection alone can be frozen, or its statement wait for a lock.
+        """
+        if ticks() >= self._kept_until:
+            raise StoreUnavailable(
+                "no task is claimed until leases can be extended again; if this goes on while the database answers,"
+                " start the worker anew",
+                rolled_back=True,
+            )
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pause = self._every
@@ -51,9 +65,14 @@ class Heartbeat:
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         held = self._slots.held()
-        if not held:
-            return
         asked_at = ticks()
+        if held:
+            self._extend(held, asked_at, loop)
+        elif self._outage.on:
+            self._database.probe()  # that nothing is held any more mends nothing
+        self._kept_until = self.fence(asked_at)
+
+    def _extend(self, held: list[Held], asked_at: float, loop: asyncio.AbstractEventLoop) -> None:
         if asked_at - self._slots.pulse > _DEAD_LOOP_SECONDS:
             raise RuntimeError("the event loop stands still: its leases are left to lapse")
         with self._database.begin() as conn:

@@ -12,6 +12,7 @@ from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 from taskqueue.worker.clock import ticks
+from taskqueue.worker.heartbeat import Heartbeat
 from taskqueue.worker.held import Held
 from taskqueue.worker.off_loop import StoreThread, off_loop
 from taskqueue.worker.outage import Outage
@@ -36,11 +37,11 @@ class Loop:
         *,
         worker: str,
         lease: timedelta,
-        fence: Callable[[float], float],
+        heartbeat: Heartbeat,
         batch: int,
     ) -> None:
         self._database, self._slots, self._secrets, self._start = database, slots, secrets, start
-        self._worker, self._lease, self._fence, self._batch = worker, lease, fence, batch
+        self._worker, self._lease, self._heartbeat, self._batch = worker, lease, heartbeat, batch
         self.thread = StoreThread("claim")
         self._outage, self._secrets_outage = Outage("claim"), Outage("load signing secrets")
         self._poked, self._stopped = asyncio.Event(), asyncio.Event()
@@ -84,9 +85,10 @@ class Loop:
         return not self._stopped.is_set()
 
     def _claim(self, limit: int) -> tuple[list[Held], timedelta | None]:
+        self._heartbeat.check()
         asked_at = ticks()
         claimed = leases.claim(self._database, worker=self._worker, limit=limit, lease=self._lease)
-        held = [Held(task, fence=self._fence(asked_at)) for task in claimed.tasks]
+        held = [Held(task, fence=self._heartbeat.fence(asked_at)) for task in claimed.tasks]
         # Here and not on the loop: were the loop to stall now, these leases would lapse.
         self._slots.take(held)
         try:

@@ -19,6 +19,11 @@ class Outage:
         self._strikes = 0
         self._shown: str | None = None
 
+    @property
+    def on(self) -> bool:
+        """True if the last try failed."""
+        return self._strikes > 0
+
     def struck(self, error: Exception) -> float:
         """Seconds to wait, with jitter, before trying again."""
         self._tell(error)

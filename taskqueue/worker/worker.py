@@ -61,7 +61,7 @@ class Worker:
             self._start,
             worker=self.id,
             lease=lease,
-            fence=self._heartbeat.fence,
+            heartbeat=self._heartbeat,
             batch=settings.claim_batch,
         )
         self._wakeup = Wakeup(database, self._loop.poke)

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sqlite3
 import threading
+import time
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -51,10 +52,15 @@ class Cut:
         self._flows = threading.Event()
         self._flows.set()
         self._refuses = False
+        self._caught: bytes | None = None
         self._sockets: list[socket.socket] = []
         user = f"{parts.username}@" if parts.username else ""
         self.url = urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{self._listener.getsockname()[1]}"))
         threading.Thread(target=self._accept, name="cut", daemon=True).start()
+
+    def catch(self, text: str) -> None:
+        """Each connection over which ``text`` is sent falls silent, until ``end``; the others go on."""
+        self._caught = text.encode()
 
     def begin(self, *, reset: bool = False) -> None:
         self._flows.clear()
@@ -63,7 +69,7 @@ class Cut:
             self._break()
 
     def end(self) -> None:
-        self._refuses = False
+        self._refuses, self._caught = False, None
         self._flows.set()
 
     def close(self) -> None:
@@ -94,6 +100,8 @@ class Cut:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flows.wait()
+                while self._caught and self._caught in data:
+                    time.sleep(0.05)
                 sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import time
+from contextlib import closing
 from datetime import timedelta
+
+import pytest
 
 from taskqueue.core.lifecycle import Limits, decide
 from taskqueue.core.outcome import lapsed
@@ -16,7 +19,7 @@ from tests.support.builders import claim_one, look_up
 from tests.support.clock import Clock
 from tests.support.target import LocalTarget, answer, silence
 from tests.worker.conftest import Start
-from tests.worker.outages import Outage
+from tests.worker.outages import Cut, Outage
 from tests.worker.running import ended, outcomes, submit_to, until
 
 
@@ -132,6 +135,29 @@ def test_a_worker_cut_off_from_the_database_drops_its_request_before_the_lease_l
     ended(database, task)
     assert outcomes(database, task) == ["worker_lost", "success"]
     assert target.hits[1].at - target.hits[0].at > taken
+
+
+@pytest.mark.postgres
+def test_nothing_is_claimed_while_leases_cannot_be_extended(
+    postgres_url: str, target: LocalTarget, start: Start, log: io.StringIO
+) -> None:
+    target.default = silence
+    network = Cut(postgres_url)
+    with closing(network), closing(Database.open(network.url)) as database:
+        network.catch("set lease_until = ")
+        submit_to(database, target.url, timeout=timedelta(seconds=30))
+        worker = start(database, grace_seconds=0.1)
+        target.wait_for(lambda: target.hits)
+        until(lambda: target.open_connections == 0)  # it could not be extended
+        # The beat is under way still. Whatever was claimed now would be cut in the same way, again and again.
+        waiting = submit_to(database, target.url, timeout=timedelta(seconds=30))
+        time.sleep(1.5)
+        assert len(target.hits) == 1
+        assert look_up(database, waiting.id).state is TaskState.QUEUED
+        assert "until leases can be extended again" in log.getvalue()
+        network.end()
+        until(lambda: len(target.hits) > 1)
+        worker.stop()
 
 
 def test_an_outcome_that_is_known_survives_an_outage_of_the_database(

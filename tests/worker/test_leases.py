@@ -138,11 +138,12 @@ def test_a_worker_cut_off_from_the_database_drops_its_request_before_the_lease_l
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_nothing_is_claimed_while_leases_cannot_be_extended(
-    postgres_url: str, target: LocalTarget, start: Start, log: io.StringIO
+    database_url: str, target: LocalTarget, start: Start, log: io.StringIO
 ) -> None:
     target.default = silence
-    network = Cut(postgres_url)
+    network = Cut(database_url)
     with closing(network), closing(Database.open(network.url)) as database:
         network.catch("set lease_until = ")
         submit_to(database, target.url, timeout=timedelta(seconds=30))

@@ -27,7 +27,7 @@ _OPERATIONS_SECONDS = 0.5
 class _Chore:
     name: str
     every: float  # seconds
-    once: Callable[[], int]  # does one batch; returns how many rows it took care of
+    once: Callable[[], int]  # does one batch; returns how many rows it wrote, not counting those it could not
     due_at: float = 0.0
     outage: Outage = field(init=False)
 
@@ -93,21 +93,19 @@ class Chores:
                 leases.let_go(conn, self._database, tombstones)
         lost = [task for task in found if task.state is TaskState.RUNNING]
         outcome, jitter = lapsed(), random.random()  # noqa: S311
-        self._write(
+        return len(tombstones) + self._write(
             lost, lambda task: decide(task, outcome, now=now, jitter=jitter, limits=self._limits), Event.LEASE_LAPSED
         )
-        return len(found)
 
     def _expire(self) -> int:
         with self._database.read() as conn:
             found = leases.expired(conn, self._database, limit=_BATCH)
             now = self._database.now(conn)
-        self._write(found, lambda task: expire(task, now=now), Event.TASK_EXPIRED)
-        return len(found)
+        return self._write(found, lambda task: expire(task, now=now), Event.TASK_EXPIRED)
 
-    def _write(self, tasks: list[Task], settlement_of: Callable[[Task], Settlement], event: Event) -> None:
+    def _write(self, tasks: list[Task], settlement_of: Callable[[Task], Settlement], event: Event) -> int:
         if not tasks:
-            return
+            return 0
         written = write(self._database, [settlement_of(task) for task in tasks], limits=self._limits)
         refused = dict(written.refused)
         for task in tasks:
@@ -115,6 +113,7 @@ class Chores:
                 telemetry.exception(Event.SETTLE_REFUSED, refused[task.id], task_id=task.id)
             elif task.id not in written.stale:
                 telemetry.info(event, task_id=task.id, worker=task.worker)
+        return len(tasks) - len(refused) - len(written.stale)
 
     def _advance(self) -> int:
         with self._database.begin() as conn:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -101,6 +104,37 @@ def test_what_is_old_is_forgotten_and_dead_letters_later(database: Database, cho
     assert known(database, dead)
     clock.advance(days=15)
     until(lambda: not known(database, dead))
+
+
+def test_rows_that_cannot_be_settled_are_not_tried_without_a_pause(
+    database: Database, clock: Clock, log: io.StringIO
+) -> None:
+    submitted = [submit_one(database) for _ in range(operations.BATCH)]
+    claim_all(database, limit=operations.BATCH)
+    clock.advance(seconds=16)
+    far, kept = timedelta(hours=1), timedelta(days=14)
+    every = timedelta(seconds=3)
+    chores = Chores(
+        database, limits=Limits(), reclaim_every=every, prune_every=far, keep_ended=kept, keep_dead=2 * kept
+    )
+
+    def tries() -> int:
+        said = [json.loads(line) for line in log.getvalue().splitlines()]
+        refused = [line["task_id"] for line in said if line["event"] == "settle.refused"]
+        return refused.count(str(submitted[-1].id))
+
+    with database.begin() as conn:
+        conn.execute(text("alter table attempts rename to attempts_away"))
+    try:
+        chores.start()
+        until(lambda: tries() == 1)
+        time.sleep(2)
+        assert tries() == 1
+    finally:
+        chores.thread.stop()
+        chores.thread.join(10)
+        with database.begin() as conn:
+            conn.execute(text("alter table attempts_away rename to attempts"))
 
 
 def test_a_chore_that_fails_does_not_stop_the_others(database: Database, chores: Chores, clock: Clock) -> None:

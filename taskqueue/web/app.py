@@ -20,6 +20,7 @@ from taskqueue.web.calls import Call, Reply, read_body, request_id
 from taskqueue.web.document import with_document
 from taskqueue.web.models import Nothing
 from taskqueue.web.operations import Operation
+from taskqueue.web.origin import check_origin
 from taskqueue.web.problems import Problem, problem_of
 from taskqueue.web.scan import UnreadableJson
 from taskqueue.web.service import Service
@@ -61,12 +62,15 @@ def create_app(service: Service) -> Flask:
 def _view(service: Service, operation: Operation) -> Callable[..., Response]:
     settings = service.settings
     limit = settings.max_batch_bytes if operation.batch else settings.max_body_bytes
-    # Probes of health and the like may carry whatever their senders add.
-    refuses_parameters = operation.query is Nothing and operation.scope is not None
+    # Probes of health and the like may carry whatever their senders add, and call us by any name.
+    guarded = operation.scope is not None
+    refuses_parameters = guarded and operation.query is Nothing
 
     def view(id: UUID | None = None) -> Response:
         environ = request.environ
         try:
+            if guarded:
+                check_origin(environ, settings)
             text = b""
             if operation.body is not None:
                 text = read_body(environ, limit, service.intake, required=operation.body_required)

@@ -62,7 +62,7 @@ class Operation:
         if self.body is not None:
             kinds += [problems.UNREADABLE, problems.TOO_LARGE, problems.MEDIA_TYPE_REFUSED, problems.BUSY]
         if self.scope is not None:
-            kinds += [problems.INVALID, problems.UNAVAILABLE]
+            kinds += [problems.FOREIGN_ORIGIN, problems.INVALID, problems.UNAVAILABLE]
         return tuple(dict.fromkeys(kinds))
 
 

@@ -42,6 +42,7 @@ class ProblemKind:
 
 
 UNREADABLE = ProblemKind(400, "unreadable", "The request cannot be read")
+FOREIGN_ORIGIN = ProblemKind(403, "foreign-origin", "The request comes from elsewhere")
 NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "The method is not allowed here")
 CONFLICT = ProblemKind(409, "conflict", "The state does not allow this")

@@ -188,3 +188,8 @@ def signed(body: bytes, secrets: list[str]) -> dict[str, str]:
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(secrets, message_id=MESSAGE, timestamp=timestamp, body=body),
     }
+
+
+def test_a_url_that_is_refused_today_does_not_keep_its_task_from_ending() -> None:
+    (notice,) = told(decided(running(webhook_url="ftp://old.example/hook"), answered(200)))
+    assert (notice.spec.target_url, notice.spec.origin) == ("ftp://old.example/hook", "ftp://old.example/hook")

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import util
+from typing import Any
 
 from flask import Flask
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.server.common import AbstractServer
 
 from taskqueue import __version__, telemetry
 from taskqueue.config import Settings, require_private_bind
@@ -45,8 +47,21 @@ def serve(settings: Settings) -> int:
     address = _free_address(settings)
     _check_database(settings)
     _announce(settings)
-    server = Granian(
-        "taskqueue",  # loaded by _load; shown nowhere
+    server = build(settings, address=address)
+    code = 0
+    try:
+        server.serve(target_loader=partial(_load, settings), wrap_loader=False)
+    except SystemExit as left:
+        # Ctrl-C reaches the children too, and granian takes one that ends before it is told to for a crash.
+        code = 0 if server.interrupt_signal else int(left.code or 0)
+    telemetry.info(Event.API_STOPPED, pid=os.getpid())
+    return code
+
+
+def build(settings: Settings, *, address: str) -> AbstractServer[Any]:
+    """The server of WSGI applications as the API runs it, not started yet: ``serve`` it with a loader of one."""
+    return Granian(
+        "taskqueue",  # the loader names the application; this is shown nowhere
         address=address,
         port=settings.port,
         interface=Interfaces.WSGI,
@@ -61,14 +76,6 @@ def serve(settings: Settings) -> int:
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
     )
-    code = 0
-    try:
-        server.serve(target_loader=partial(_load, settings), wrap_loader=False)
-    except SystemExit as left:
-        # Ctrl-C reaches the children too, and granian takes one that ends before it is told to for a crash.
-        code = 0 if server.interrupt_signal else int(left.code or 0)
-    telemetry.info(Event.API_STOPPED, pid=os.getpid())
-    return code
 
 
 def _load(settings: Settings) -> Flask:

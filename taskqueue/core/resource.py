@@ -74,7 +74,7 @@ class TaskResource(TypedDict):
     seq: int
     createdAt: str
     runAt: str
-    startedAt: str | None
+    startedAt: str | None  # of the newest attempt
     finishedAt: str | None
     nextAttemptAt: str | None
     expiresAt: str

@@ -14,11 +14,11 @@ from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict
 from taskqueue.core.outcome import Partial
 from taskqueue.core.target import Target
-from taskqueue.core.task import DeadLetterId, DeadReason, Task, TaskId, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint
-from taskqueue.store.schema import dead_letters, ready, revisions
+from taskqueue.store.schema import dead_letters, ready, revisions, tasks
 from taskqueue.store.search import Page, labelled, read_cursor, write_cursor
 
 
@@ -68,19 +68,19 @@ class Edits:
 def search(
     conn: Connection, project: str, wanted: DeadLetterFilter, *, cursor: str | None, limit: int
 ) -> Page[DeadLetter]:
-    """Dead letters of ``project`` that fit, newest first."""
+    """Dead letters of ``project`` that fit, newest first, their tasks without bodies (``spec.body`` is ``None``)."""
     statement = select(dead_letters).where(*conditions(project, wanted))
     if cursor is not None:
         statement = statement.where(dead_letters.c.id < read_cursor(cursor, project))
     found = conn.execute(statement.order_by(dead_letters.c.id.desc()).limit(limit + 1)).all()
     next_cursor = write_cursor(project, [row.id for row in found], limit)
-    return Page(_read(conn, project, found[:limit]), next_cursor)
+    return Page(_read(conn, project, found[:limit], with_body=False), next_cursor)
 
 
 def get(conn: Connection, project: str, dead_letter_id: DeadLetterId) -> DeadLetter | None:
     """The dead letter, redriven or not; ``None`` if this project has none of that id."""
     row = conn.execute(_ONE, {"of_project": project, "of_id": dead_letter_id}).one_or_none()
-    return None if row is None else _read(conn, project, [row])[0]
+    return None if row is None else _read(conn, project, [row], with_body=True)[0]
 
 
 def count(conn: Connection, project: str, wanted: DeadLetterFilter) -> int:
@@ -101,7 +101,7 @@ def redrive(
     # Of two redrives at once, the second waits here, then finds it done.
     if not conn.execute(_MARK, {"of_project": project, "of_id": dead_letter_id, "now": now}).rowcount:
         raise Conflict("this dead letter was redriven before; its task has moved on")
-    task = _revived(letter.task, now=now)
+    task = _revived(letter.task, life=_life(conn, letter.task), now=now)
     if edits is not None:
         task = _edited(conn, task, edits)
     placed = lanes.place(conn, database.dialect, [task])[0]
@@ -138,12 +138,12 @@ def conditions(project: str, wanted: DeadLetterFilter) -> list[ColumnElement[boo
     return found
 
 
-def _read(conn: Connection, project: str, found: Sequence[Any]) -> list[DeadLetter]:
+def _read(conn: Connection, project: str, found: Sequence[Any], *, with_body: bool) -> list[DeadLetter]:
     # A task may have died more than once, and a page may hold two of its deaths: load generation by generation.
     by_generation: dict[int, dict[TaskId, Task]] = {}
     for generation in {row.generation for row in found}:
-        ids = {TaskId(row.task_id): generation for row in found if row.generation == generation}
-        by_generation[generation] = loading.at_generations(conn, project, ids)
+        ids = [TaskId(row.task_id) for row in found if row.generation == generation]
+        by_generation[generation] = loading.at_generation(conn, project, ids, generation, with_body=with_body)
     return [
         DeadLetter(
             id=DeadLetterId(row.id),
@@ -161,10 +161,16 @@ def _read(conn: Connection, project: str, found: Sequence[Any]) -> list[DeadLett
     ]
 
 
-def _revived(task: Task, *, now: datetime) -> Task:
-    """The task at the start of its next generation. It gets as long to live as it had at first."""
+def _life(conn: Connection, task: Task) -> timedelta:
+    """How long the task had to live at first. One that was to expire before it was to run gets what is usual."""
+    expiry: datetime = conn.execute(_FIRST_EXPIRY, {"of_project": task.spec.project, "of_id": task.id}).scalar_one()
+    life = expiry - max(task.created_at, task.run_at)
+    return life if life > timedelta(0) else DEFAULT_EXPIRY
+
+
+def _revived(task: Task, *, life: timedelta, now: datetime) -> Task:
+    """The task at the start of its next generation, which it may live for ``life``."""
     lifecycle.require(task.state, TaskState.QUEUED)
-    life = task.expires_at - max(task.created_at, task.run_at)
     return replace(
         task,
         state=TaskState.QUEUED,
@@ -207,5 +213,8 @@ def _edited(conn: Connection, task: Task, edits: Edits) -> Task:
 
 _MINE = (dead_letters.c.project == bindparam("of_project"), dead_letters.c.id == bindparam("of_id"))
 _ONE = select(dead_letters).where(*_MINE)
+_FIRST_EXPIRY = select(tasks.c.expires_at).where(
+    tasks.c.project == bindparam("of_project"), tasks.c.id == bindparam("of_id")
+)
 _MARK = update(dead_letters).where(*_MINE, dead_letters.c.redriven_at.is_(None)).values(redriven_at=bindparam("now"))
 _DELETE = delete(dead_letters).where(*_MINE)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, null, select
 
 from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId, TaskState
 from taskqueue.store import rows
 from taskqueue.store.schema import attempts, endings, ready, revisions, tasks
 
 
-def load(conn: Connection, project: str, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
-    """The tasks of ``project`` among ``ids`` as they stand, each with its newest closed attempt."""
+def load(conn: Connection, project: str, ids: Sequence[TaskId], *, with_body: bool = True) -> dict[TaskId, Task]:
+    """The tasks of ``project`` among ``ids`` as they stand, each with its newest closed attempt.
+
+    Without bodies, which a list has no use for, ``spec.body`` is ``None`` whatever was submitted.
+    """
     if not ids:
         return {}
     key = {"of_project": project, "ids": list(ids)}
@@ -22,7 +25,7 @@ def load(conn: Connection, project: str, ids: Sequence[TaskId]) -> dict[TaskId, 
     ended = {row.task_id: row for row in conn.execute(_ENDED, key)}
     latest = {row.task_id: row for row in conn.execute(_LATEST_ATTEMPT, key)}
     found: dict[TaskId, Task] = {}
-    for row in conn.execute(_TASKS, key):
+    for row in conn.execute(_TASKS[with_body], key):
         alive, end = living.get(row.id), ended.get(row.id)
         assert alive is not None or end is not None, "a task is either alive or ended"
         task = _living(row, alive) if alive is not None and not alive.cancelled else _ended(row, end)
@@ -30,40 +33,42 @@ def load(conn: Connection, project: str, ids: Sequence[TaskId]) -> dict[TaskId, 
         if last is not None and last.generation == task.progress.generation:
             task = replace(task, last_attempt=rows.attempt_of(last))
         found[task.id] = task
-    return _with_revisions(conn, project, found)
+    return _with_revisions(conn, project, found, with_body=with_body)
 
 
-def at_generations(conn: Connection, project: str, generations: Mapping[TaskId, int]) -> dict[TaskId, Task]:
-    """Ended tasks as they stood when the named generation ended."""
-    if not generations:
+def at_generation(
+    conn: Connection, project: str, ids: Sequence[TaskId], generation: int, *, with_body: bool
+) -> dict[TaskId, Task]:
+    """Tasks as they stood when ``generation`` of each of them ended; ``with_body`` as for ``load``."""
+    if not ids:
         return {}
-    key = {"of_project": project, "ids": list(generations)}
-    ends = {row.task_id: row for row in conn.execute(_ALL_ENDED, key) if row.generation == generations[row.task_id]}
-    last: dict[TaskId, Any] = {}
-    for row in conn.execute(_ALL_ATTEMPTS, key):  # in order, so that the last of the generation stays
-        if row.generation == generations[row.task_id]:
-            last[row.task_id] = row
+    key = {"of_project": project, "ids": list(ids), "of_generation": generation}
+    ends = {row.task_id: row for row in conn.execute(_END_OF_GENERATION, key)}
+    last = {row.task_id: row for row in conn.execute(_LAST_OF_GENERATION, key)}
     found: dict[TaskId, Task] = {}
-    for row in conn.execute(_TASKS, key):
+    for row in conn.execute(_TASKS[with_body], key):
         task = _ended(row, ends[row.id])
         found[task.id] = replace(task, last_attempt=rows.attempt_of(last[task.id])) if task.id in last else task
-    return _with_revisions(conn, project, found)
+    return _with_revisions(conn, project, found, with_body=with_body)
 
 
-def as_sent(conn: Connection, project: str, redriven: Iterable[Task]) -> dict[TaskId, Task]:
+def as_sent(conn: Connection, project: str, redriven: Iterable[Task], *, with_body: bool = True) -> dict[TaskId, Task]:
     """Those tasks that an edited redrive changed, each as it is sent in its generation."""
     by_id = {task.id: task for task in redriven}
     changed: dict[TaskId, Task] = {}
-    for row in conn.execute(_REVISIONS, {"of_project": project, "ids": list(by_id)}):  # oldest first: the newest stays
+    key = {"of_project": project, "ids": list(by_id)}
+    for row in conn.execute(_REVISIONS[with_body], key):  # oldest first: the newest stays
         task = by_id[row.task_id]
         if row.generation <= task.progress.generation:
             changed[task.id] = replace(task, spec=rows.revised(task.spec, row), revision=row.generation)
     return changed
 
 
-def _with_revisions(conn: Connection, project: str, found: dict[TaskId, Task]) -> dict[TaskId, Task]:
+def _with_revisions(
+    conn: Connection, project: str, found: dict[TaskId, Task], *, with_body: bool
+) -> dict[TaskId, Task]:
     later = [task for task in found.values() if task.progress.generation > 1]
-    return found | as_sent(conn, project, later) if later else found
+    return found | as_sent(conn, project, later, with_body=with_body) if later else found
 
 
 def _living(row: Any, alive: Any) -> Task:
@@ -85,7 +90,7 @@ def _living(row: Any, alive: Any) -> Task:
 
 def _ended(row: Any, end: Any) -> Task:
     ending, progress = rows.ending_of(end)
-    return replace(_bare(row), state=ending.state, progress=progress, ending=ending)
+    return replace(_bare(row), state=ending.state, progress=progress, ending=ending, expires_at=end.expires_at)
 
 
 def _bare(row: Any) -> Task:
@@ -103,19 +108,37 @@ def _of(table: Any, id_column: Any) -> Any:
     return and_(table.c.project == bindparam("of_project"), id_column.in_(bindparam("ids", expanding=True)))
 
 
-def _newest(table: Any, *order: Any) -> Select[Any]:
-    """The newest row of each task."""
+def _columns(table: Any, *, with_body: bool) -> list[Any]:
+    """All columns of ``table``, or NULL for the body."""
+    return [null().label("body") if column.name == "body" and not with_body else column for column in table.c]
+
+
+def _newest(table: Any, *order: Any, among: Sequence[Any] = ()) -> Select[Any]:
+    """The newest row of each task. An index holds all that is ranked: of the table, only what is found is read."""
+    key = (table.c.task_id, *order)
     rank = func.row_number().over(partition_by=table.c.task_id, order_by=[column.desc() for column in order])
-    ranked = select(table, rank.label("rank")).where(_of(table, table.c.task_id)).subquery()
-    return select(ranked).where(ranked.c.rank == 1)
+    ranked = select(*key, rank.label("rank")).where(_of(table, table.c.task_id), *among).subquery()
+    same = [column == ranked.c[column.name] for column in key]
+    mine = table.c.project == bindparam("of_project")
+    return select(table).join_from(ranked, table, and_(mine, *same)).where(ranked.c.rank == 1)
 
 
-_TASKS = select(tasks).where(_of(tasks, tasks.c.id))
+_TASKS = {body: select(*_columns(tasks, with_body=body)).where(_of(tasks, tasks.c.id)) for body in (True, False)}
 _LIVING = select(ready).where(_of(ready, ready.c.task_id))
 _ENDED = _newest(endings, endings.c.generation)
 _LATEST_ATTEMPT = _newest(attempts, attempts.c.generation, attempts.c.number)
-_ALL_ENDED = select(endings).where(_of(endings, endings.c.task_id))
-_ALL_ATTEMPTS = (
-    select(attempts).where(_of(attempts, attempts.c.task_id)).order_by(attempts.c.generation, attempts.c.number)
+_END_OF_GENERATION = select(endings).where(
+    _of(endings, endings.c.task_id), endings.c.generation == bindparam("of_generation")
 )
-_REVISIONS = select(revisions).where(_of(revisions, revisions.c.task_id)).order_by(revisions.c.generation)
+_LAST_OF_GENERATION = _newest(
+    attempts,
+    attempts.c.generation,
+    attempts.c.number,
+    among=[attempts.c.generation == bindparam("of_generation")],
+)
+_REVISIONS = {
+    body: select(*_columns(revisions, with_body=body))
+    .where(_of(revisions, revisions.c.task_id))
+    .order_by(revisions.c.generation)
+    for body in (True, False)
+}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict, StoreUnavailable
-from taskqueue.core.task import Attempt, Kind, Task, TaskId, TaskState
+from taskqueue.core.task import Attempt, Task, TaskId, TaskState
 from taskqueue.store import loading, rows, settlements
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint
@@ -16,6 +16,7 @@ from taskqueue.store.schema import attempts as attempts_table
 from taskqueue.store.schema import ready, tasks
 
 _TRIES = 5
+_MOST = 1000  # of one list: a task that is deferred for days has many attempts
 
 
 def get(conn: Connection, project: str, task_id: TaskId) -> Task | None:
@@ -24,16 +25,17 @@ def get(conn: Connection, project: str, task_id: TaskId) -> Task | None:
 
 
 def attempts(conn: Connection, project: str, task_id: TaskId) -> list[tuple[int, Attempt]]:
-    """Every closed attempt, oldest first, each with its generation."""
-    found = conn.execute(_ATTEMPTS, {"of_project": project, "of_task": task_id})
-    return [(row.generation, rows.attempt_of(row)) for row in found]
+    """The closed attempts, oldest first, each with its generation; of more than a thousand, the newest thousand."""
+    found = conn.execute(_ATTEMPTS, {"of_project": project, "of_task": task_id}).all()
+    return [(row.generation, rows.attempt_of(row)) for row in reversed(found)]
 
 
 def webhooks(conn: Connection, project: str, task_id: TaskId) -> list[Task]:
-    """The webhook tasks that tell of ``task_id``, oldest first."""
+    """The webhook tasks that tell of ``task_id``, in the order of what they tell, without bodies (``spec.body`` is
+    ``None``); of more than a thousand, the newest thousand."""
     ids = conn.execute(_WEBHOOKS, {"of_project": project, "of_task": task_id}).scalars().all()
-    found = loading.load(conn, project, [TaskId(id_) for id_ in ids])
-    return [found[TaskId(id_)] for id_ in ids]
+    found = loading.load(conn, project, [TaskId(id_) for id_ in ids], with_body=False)
+    return [found[TaskId(id_)] for id_ in reversed(ids)]
 
 
 def ended(conn: Connection, waited_for: Sequence[tuple[str, TaskId]]) -> set[TaskId]:
@@ -81,16 +83,17 @@ _ATTEMPTS = (
         attempts_table.c.project == bindparam("of_project"),
         attempts_table.c.task_id == bindparam("of_task"),
     )
-    .order_by(attempts_table.c.generation, attempts_table.c.number)
+    .order_by(attempts_table.c.generation.desc(), attempts_table.c.number.desc())
+    .limit(_MOST)
 )
 _WEBHOOKS = (
     select(tasks.c.id)
     .where(
         tasks.c.project == bindparam("of_project"),
         tasks.c.cause_task_id == bindparam("of_task"),
-        tasks.c.kind == Kind.WEBHOOK.value,
     )
-    .order_by(tasks.c.id)
+    .order_by(tasks.c.cause_generation.desc(), tasks.c.cause_seq.desc())
+    .limit(_MOST)
 )
 _ALIVE = select(ready.c.task_id).where(
     ready.c.project == bindparam("of_project"),

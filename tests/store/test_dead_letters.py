@@ -13,7 +13,7 @@ from taskqueue.core.errors import Conflict, InvalidTask
 from taskqueue.core.lifecycle import expire
 from taskqueue.core.outcome import Partial, Phase, failed
 from taskqueue.core.target import parse_target
-from taskqueue.core.task import DeadLetterId, DeadReason, Kind, Task, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Kind, Task, TaskState
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits
@@ -53,8 +53,10 @@ def test_a_letter_keeps_the_task_as_it_died(database: Database, clock: Clock) ->
     settle_one(database, claim_one(database), failed("timeout", "Deadline", "cut", phase=Phase.SENT))
     clock.advance(minutes=1)
     settle_one(database, claim_one(database), answer(500))
-    (letter,) = search(database)
-    assert letter == get(database, letter)
+    (listed,) = search(database)
+    letter = get(database, listed)
+    assert letter is not None
+    assert listed == replace(letter, task=replace(letter.task, spec=replace(letter.task.spec, body=None)))
     assert letter.task == look_up(database, task.id)
     assert letter.task.spec == task.spec
     assert (letter.reason, letter.cls, letter.generation) == (DeadReason.EXHAUSTED, "server_error", 1)
@@ -80,7 +82,9 @@ def test_each_death_has_a_letter_that_shows_its_own_end(database: Database) -> N
     (first,) = search(database)
     redrive(database, first.id, Edits(body=b"second", content_type=None))
     settle_one(database, claim_one(database), answer(404))
-    second, old = search(database, include_redriven=True)
+    second, old = (get(database, each) for each in search(database, include_redriven=True))
+    assert second is not None
+    assert old is not None
     assert (old.id, old.generation, old.task.spec.body, old.cls) == (first.id, 1, b"first", "bad_request")
     assert (second.generation, second.task.spec.body, second.cls) == (2, b"second", "not_found")
     assert old.redriven_at is not None
@@ -165,6 +169,35 @@ def test_a_redriven_task_starts_over_with_as_much_life_as_it_had(database: Datab
     assert task.expires_at == task.not_before + HOUR
     assert claim_one(database).progress.number == 1
     assert faults(database) == []
+
+
+def test_each_redrive_gives_as_much_life_as_there_was_at_first(database: Database, clock: Clock) -> None:
+    kill_one(database, expires_in=HOUR)
+    for _ in range(2):
+        clock.advance(hours=3)
+        (letter,) = search(database)
+        task = redrive(database, letter.id)
+        assert task is not None
+        assert task.not_before is not None
+        assert task.expires_at == task.not_before + HOUR
+        settle_one(database, claim_one(database), answer(404))
+        assert look_up(database, task.id).expires_at == task.expires_at
+
+
+def test_a_task_that_was_to_expire_before_it_ran_lives_long_enough_when_redriven(
+    database: Database, clock: Clock
+) -> None:
+    submit_one(database, delay=timedelta(days=1), expires_in=HOUR)
+    clock.advance(hours=2)
+    with database.begin() as conn:
+        found = leases.expired(conn, database, limit=10)
+        leases.settle(conn, database, [expire(task, now=database.now(conn)) for task in found])
+    (letter,) = search(database)
+    task = redrive(database, letter.id)
+    assert task is not None
+    assert task.not_before is not None
+    assert task.expires_at == task.not_before + DEFAULT_EXPIRY
+    assert claim_one(database).id == task.id
 
 
 def test_a_redrive_never_shortens_a_life(database: Database) -> None:

@@ -67,7 +67,7 @@ def test_nothing_of_ours_can_be_looked_at(database: Database, running: Task, let
             assert tasks.attempts(conn, THEIRS, task.id) == []
             assert tasks.webhooks(conn, THEIRS, task.id) == []
             assert loading.load(conn, THEIRS, [task.id]) == {}
-            assert loading.at_generations(conn, THEIRS, {task.id: 1}) == {}
+            assert loading.at_generation(conn, THEIRS, [task.id], 1, with_body=True) == {}
             assert loading.as_sent(conn, THEIRS, [task]) == {}
         for wanted in (TaskFilter(kind=None), TaskFilter(label="a"), TaskFilter(outcome="bad_request")):
             assert search.search(conn, THEIRS, wanted, cursor=None, limit=9, now=now).items == []

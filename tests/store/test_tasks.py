@@ -15,6 +15,7 @@ from taskqueue.core.task import DeadReason, Progress, Task, TaskId, TaskState
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits
+from tests.store import plans
 from tests.store.steps import decided, settle
 from tests.store.threads import at_once
 from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, settle_one, submit_one
@@ -237,3 +238,14 @@ def test_a_redriven_task_is_alive_again(database: Database) -> None:
     assert ended(database, ("default", dead.id)) == {dead.id}
     redrive(database)
     assert ended(database, ("default", dead.id)) == set()
+
+
+def test_the_webhooks_of_a_task_are_found_without_a_look_at_other_tasks(sqlite_url: str) -> None:
+    database = Database.open(sqlite_url)
+    with database.read() as conn:
+        with plans.statements(conn) as seen:
+            tasks.webhooks(conn, "default", TaskId(uuid4()))
+        (found,) = [plans.plan(conn, statement) for statement in seen]
+    database.close()
+    assert "uq_tasks_cause (project=? AND cause_task_id=?)" in found
+    assert "TEMP B-TREE" not in found

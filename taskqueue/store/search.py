@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, select
 
 from taskqueue.core.errors import InvalidTask
 from taskqueue.core.task import Kind, Task, TaskId
@@ -18,6 +18,7 @@ from taskqueue.store import loading
 from taskqueue.store.schema import attempts, endings, ready, task_labels, tasks
 
 Item = TypeVar("Item")
+Source = tuple[Table, Any, list[ColumnElement[bool]]]  # where ids of tasks come from: table, column, conditions
 
 LIVING = ("scheduled", "queued", "running", "retrying")
 ENDED = ("succeeded", "dead", "cancelled")
@@ -38,7 +39,7 @@ class TaskFilter:
     status: str | None = None
     queue: str | None = None
     label: str | None = None
-    outcome: str | None = None  # class of the newest closed attempt
+    outcome: str | None = None  # class of the newest closed attempt of the generation
     created_after: datetime | None = None
     created_before: datetime | None = None
     target_host: str | None = None
@@ -48,14 +49,15 @@ class TaskFilter:
 def search(
     conn: Connection, project: str, wanted: TaskFilter, *, cursor: str | None, limit: int, now: datetime
 ) -> Page[Task]:
-    """Tasks of ``project`` that fit, newest first."""
-    statement = _start(wanted.status, project, now)
-    statement = statement.where(*_conditions(wanted))
-    if cursor is not None:
-        statement = statement.where(tasks.c.id < read_cursor(cursor, project))
-    ids = conn.execute(statement.order_by(tasks.c.id.desc()).limit(limit + 1)).scalars().all()
-    found = loading.load(conn, project, [TaskId(id_) for id_ in ids[:limit]])
-    return Page([found[TaskId(id_)] for id_ in ids[:limit]], write_cursor(project, ids, limit))
+    """Tasks of ``project`` that fit, newest first, without bodies: ``spec.body`` is ``None`` whatever was submitted."""
+    before = None if cursor is None else read_cursor(cursor, project)
+    ids: list[TaskId] = []
+    for table, id_, conditions in _sources(wanted, project, now):
+        conditions += [table.c.project == project, *([] if before is None else [id_ < before])]
+        ids += conn.execute(select(id_).where(*conditions).order_by(id_.desc()).limit(limit + 1)).scalars()
+    ids = sorted(ids, reverse=True)[: limit + 1]
+    found = loading.load(conn, project, ids[:limit], with_body=False)
+    return Page([found[id_] for id_ in ids[:limit]], write_cursor(project, ids, limit))
 
 
 def write_cursor(project: str, ids: Sequence[UUID], limit: int) -> str | None:
@@ -76,16 +78,27 @@ def read_cursor(cursor: str, project: str) -> UUID:
     return UUID(bytes=blob[:16])
 
 
-def _start(status: str | None, project: str, now: datetime) -> Select[Any]:
-    """The id column from the table that knows this status best."""
-    if status in LIVING:
-        living = select(tasks.c.id).join_from(ready, tasks, tasks.c.id == ready.c.task_id)
-        return living.where(
-            ready.c.project == project, tasks.c.project == project, ready.c.cancelled.is_(False), _label(status, now)
+def _sources(wanted: TaskFilter, project: str, now: datetime) -> list[Source]:
+    """The tables that know best which tasks fit; no task is in two of them. Whatever else a task must be is asked with
+    EXISTS: of a join, SQLite would walk over all tasks and look up what was to lead to them."""
+    if wanted.status in LIVING:
+        return [_living(wanted, [_label(wanted.status, now)])]
+    if wanted.status is None and wanted.outcome is not None:
+        return [_living(wanted, []), _ended(wanted)]
+    if wanted.status is not None and wanted.label is None:
+        return [_ended(wanted)]
+    if wanted.label is None:
+        return [(tasks, tasks.c.id, _conditions(wanted))]
+    its = [task_labels.c.label == wanted.label, *_is_task(replace(wanted, label=None), task_labels)]
+    if wanted.status is not None:
+        its.append(
+            exists(
+                select(1).where(
+                    endings.c.project == project, endings.c.task_id == task_labels.c.task_id, *_last_ending(wanted)
+                )
+            )
         )
-    if status in ENDED:
-        return _ended(status, project)
-    return select(tasks.c.id).where(tasks.c.project == project)
+    return [(task_labels, task_labels.c.task_id, its)]
 
 
 def _label(status: str, now: datetime) -> ColumnElement[bool]:
@@ -102,25 +115,48 @@ def _label(status: str, now: datetime) -> ColumnElement[bool]:
             return and_(waits, first, ready.c.not_before <= now)
 
 
-def _ended(state: str, project: str) -> Select[Any]:
-    later = endings.alias()
-    alive = and_(ready.c.project == project, ready.c.task_id == endings.c.task_id, ready.c.cancelled.is_(False))
-    newer = and_(
-        later.c.project == project,
-        later.c.task_id == endings.c.task_id,
-        later.c.generation > endings.c.generation,
-    )
-    return (
-        select(tasks.c.id)
-        .join_from(endings, tasks, tasks.c.id == endings.c.task_id)
-        .where(
-            endings.c.project == project,
-            tasks.c.project == project,
-            endings.c.state == state,
-            ~exists(select(1).where(alive)),
-            ~exists(select(1).where(newer)),
+def _living(wanted: TaskFilter, more: list[ColumnElement[bool]]) -> Source:
+    conditions = [ready.c.cancelled.is_(False), *more, *_is_task(wanted, ready)]
+    if wanted.outcome is not None:
+        # Point by point: which attempt is the newest closed one, the hot row knows.
+        newest = and_(
+            attempts.c.project == ready.c.project,
+            attempts.c.task_id == ready.c.task_id,
+            attempts.c.generation == ready.c.generation,
+            attempts.c.number == ready.c.number - case((ready.c.lease_token.is_(None), 0), else_=1),
         )
-    )
+        conditions += [ready.c.number > 0, exists(select(1).where(newest, attempts.c["class"] == wanted.outcome))]
+    return ready, ready.c.task_id, conditions
+
+
+def _ended(wanted: TaskFilter) -> Source:
+    return endings, endings.c.task_id, [*_last_ending(wanted), *_is_task(wanted, endings)]
+
+
+def _last_ending(wanted: TaskFilter) -> list[ColumnElement[bool]]:
+    """That a row of ``endings`` is the last word on its task, and as wanted."""
+    alive, later = ready.alias(), endings.alias()
+    conditions = [
+        ~exists(select(1).where(_same_task(alive), alive.c.cancelled.is_(False))),
+        ~exists(select(1).where(_same_task(later), later.c.generation > endings.c.generation)),
+    ]
+    if wanted.status is not None:
+        conditions.append(endings.c.state == wanted.status)
+    if wanted.outcome is not None:
+        conditions.append(endings.c["class"] == wanted.outcome)
+    return conditions
+
+
+def _same_task(table: Any) -> ColumnElement[bool]:
+    return and_(table.c.project == endings.c.project, table.c.task_id == endings.c.task_id)
+
+
+def _is_task(wanted: TaskFilter, table: Any) -> list[ColumnElement[bool]]:
+    """That the task of a row of ``table`` is as wanted, as far as ``tasks`` knows."""
+    conditions = _conditions(wanted)
+    if not conditions:
+        return []
+    return [exists(select(1).where(tasks.c.project == table.c.project, tasks.c.id == table.c.task_id, *conditions))]
 
 
 def _conditions(wanted: TaskFilter) -> list[ColumnElement[bool]]:
@@ -137,35 +173,10 @@ def _conditions(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         conditions.append(tasks.c.created_at < wanted.created_before)
     if wanted.label is not None:
         conditions.append(labelled(tasks.c.id, tasks.c.project, wanted.label))
-    if wanted.outcome is not None:
-        conditions.append(_last_class(wanted.outcome))
     return conditions
 
 
 def labelled(task_id: Any, project: Any, label: str) -> ColumnElement[bool]:
     """That a task carries ``label``."""
-    return exists(
-        select(1).where(
-            task_labels.c.project == project, task_labels.c.label == label, task_labels.c.task_id == task_id
-        )
-    )
-
-
-def _last_class(name: str) -> ColumnElement[bool]:
-    later = attempts.alias()
-    newer = and_(
-        later.c.project == attempts.c.project,
-        later.c.task_id == attempts.c.task_id,
-        or_(
-            later.c.generation > attempts.c.generation,
-            and_(later.c.generation == attempts.c.generation, later.c.number > attempts.c.number),
-        ),
-    )
-    return exists(
-        select(1).where(
-            attempts.c.project == tasks.c.project,
-            attempts.c.task_id == tasks.c.id,
-            attempts.c["class"] == name,
-            ~exists(select(1).where(newer)),
-        )
-    )
+    its = task_labels.alias()
+    return exists(select(1).where(its.c.project == project, its.c.label == label, its.c.task_id == task_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,8 @@ from taskqueue.store import dead_letters, search, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.search import ENDED, LIVING, Page, TaskFilter
-from tests.support.builders import answer, claim_all, kill_one, new_task, settle_one, submit, submit_one
+from tests.store import plans
+from tests.support.builders import answer, claim_all, kill_one, look_up, new_task, settle_one, submit, submit_one
 from tests.support.clock import Clock
 
 HOUR = timedelta(hours=1)
@@ -176,8 +178,50 @@ def test_a_cursor_that_is_none_of_ours_is_named(database: Database, cursor: str)
     assert raised.value.pointer == "/cursor"
 
 
-def test_a_found_task_is_the_task_that_is_looked_up(database: Database) -> None:
+def test_a_found_task_is_the_task_that_is_looked_up_but_for_its_body(database: Database) -> None:
     one_of_each(database)
     for task in page(database, TaskFilter()).items:
-        with database.read() as conn:
-            assert tasks.get(conn, "default", task.id) == task
+        whole = look_up(database, task.id)
+        assert whole.spec.body is not None
+        assert replace(whole, spec=replace(whole.spec, body=None)) == task
+
+
+@pytest.mark.parametrize(
+    ("wanted", "table", "index"),
+    [
+        ({}, "tasks", "ix_tasks_newest"),
+        ({"status": "running"}, "ready", None),
+        ({"status": "retrying"}, "ready", None),
+        ({"status": "queued"}, "ready", None),
+        ({"status": "dead"}, "endings", "ix_endings_state"),
+        ({"label": "rare"}, "task_labels", "sqlite_autoindex_task_labels_1"),
+        ({"label": "rare", "status": "dead"}, "task_labels", "sqlite_autoindex_task_labels_1"),
+        ({"queue": "mail"}, "tasks", "ix_tasks_queue"),
+        ({"target_host": "x"}, "tasks", "ix_tasks_target_host"),
+    ],
+)
+def test_each_list_is_led_by_the_table_that_knows_best(
+    sqlite_url: str, wanted: dict[str, str], table: str, index: str | None
+) -> None:
+    (first,) = plans_of(sqlite_url, TaskFilter(**wanted))[:1]  # type: ignore[arg-type]
+    led_by = first.splitlines()[0]
+    assert f" {table} USING" in led_by
+    assert index is None or index in led_by
+
+
+def test_an_outcome_is_looked_for_among_the_ended_and_among_the_living(sqlite_url: str) -> None:
+    living, ended = plans_of(sqlite_url, TaskFilter(outcome="timeout"))
+    assert " ready USING" in living.splitlines()[0]
+    assert "ix_endings_class (project=? AND class=?)" in ended.splitlines()[0]
+    assert "TEMP B-TREE" not in ended
+
+
+def plans_of(url: str, wanted: TaskFilter) -> list[str]:
+    """How each statement of this search, which finds nothing, is carried out."""
+    database = Database.open(url)
+    with database.read() as conn:
+        with plans.statements(conn) as seen:
+            search.search(conn, "default", wanted, cursor=None, limit=50, now=database.now(conn))
+        found = [plans.plan(conn, statement) for statement in seen]
+    database.close()
+    return found

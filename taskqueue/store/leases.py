@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from taskqueue.core.task import Lease, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
@@ -109,7 +109,7 @@ def _joined(*more: Any) -> Select[Any]:
     hot = [column for column in ready.c if column.name not in tasks.c]
     return (
         select(*hot, ready.c.expires_at.label("live_until"), tasks)
-        .join_from(ready, tasks, tasks.c.id == ready.c.task_id)
+        .join_from(ready, tasks, and_(tasks.c.project == ready.c.project, tasks.c.id == ready.c.task_id))
         .where(*more)
     )
 

@@ -45,7 +45,7 @@ class BatchAnswer(TypedDict):
 
 
 class Attempts(TypedDict):
-    """Every attempt that is over, oldest first."""
+    """Every attempt that is over, oldest first; of more than a thousand, the newest thousand."""
 
     items: list[AttemptAnswer]
 

@@ -109,7 +109,10 @@ def get_task(service: Service, call: Call) -> Reply:
     answers={200: Answer("The attempts, oldest first", resources.Attempts)},
 )
 def list_attempts(service: Service, call: Call) -> Reply:
-    """Attempts of every generation, with outcome class, error, timings by phase and an excerpt of the answer."""
+    """Attempts of every generation, with outcome class, error, timings by phase and an excerpt of the answer.
+
+    Of more than a thousand, the newest thousand.
+    """
     project, task_id = call.caller.project, TaskId(call.thing())
     with service.database.read() as conn:
         if tasks.get(conn, project, task_id) is None:
@@ -127,7 +130,7 @@ def list_attempts(service: Service, call: Call) -> Reply:
     answers={200: Answer("The webhook deliveries, oldest first", resources.Webhooks)},
 )
 def list_webhooks(service: Service, call: Call) -> Reply:
-    """A webhook is a task of its own: look at its id to see its attempts."""
+    """A webhook is a task of its own: look at its id to see its attempts. Of more than a thousand, the newest."""
     project, task_id = call.caller.project, TaskId(call.thing())
     with service.database.read() as conn:
         if tasks.get(conn, project, task_id) is None:

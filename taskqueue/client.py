@@ -25,10 +25,13 @@ MAX_IDLE = 45.0  # seconds; gateways forget idle connections after a minute or s
 LAMBDA_MARGIN = 0.3  # seconds kept back for the handler to answer in
 TOLERANCE = 300  # seconds a signed message may be old, or ahead of this machine's clock
 VERBATIM = frozenset({"payload", "headers", "labels", "metadata"})  # their insides are not ours to spell
-
 Json = Mapping[str, Any]
 Span = timedelta | float | str
 T = TypeVar("T")
+
+
+class RawJson(bytes):
+    """A payload that is JSON text already, in UTF-8: it is sent byte for byte."""
 
 
 class TaskQueueError(Exception):
@@ -46,7 +49,7 @@ class TaskQueueError(Exception):
 class ApiError(TaskQueueError):
     """The service answered, but not with success; ``problem`` is its problem document (RFC 9457)."""
 
-    def __init__(self, status: int, problem: Json, *, retry_after: float = 0.0) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after: float = 0.0) -> None:
         faults = problem["errors"] if isinstance(problem.get("errors"), list) else []
         named = [f"{fault.get('pointer')}: {fault.get('detail')}" for fault in faults if isinstance(fault, dict)]
         told = [str(part) for part in (status, problem.get("title"), *(named or (problem.get("detail"),))) if part]
@@ -106,11 +109,13 @@ class Task:
         self.id: str = raw["id"]
         self.status: str = raw["status"]  # scheduled, queued, running, retrying; succeeded, dead, cancelled
         self.ended = self.status in ("succeeded", "dead", "cancelled")
-        self.attempt: int = raw["attempt"]  # attempts started so far
-        self.max_attempts: int = raw["maxAttempts"]
+        self.attempt, self.max_attempts = int(raw["attempt"]), int(raw["maxAttempts"])  # started so far, and at most
         self.result: Json | None = raw.get("result")  # what the target answered last, once ended
         self.error: Json | None = raw.get("error")  # how the last attempt failed, if it did
         self.dead_reason: str | None = raw.get("deadReason")
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.status}>"
 
     def to_json(self) -> str:
         """The task as JSON: the very text of the answer, unless it came as one of many."""
@@ -135,11 +140,13 @@ class TaskQueue:
         from ssl import create_default_context
         from urllib.parse import urlsplit
 
-        parts = urlsplit((url or os.environ.get("TASKQUEUE_URL") or "http://127.0.0.1:8484").strip().rstrip("/"))
+        name, given = ("url", url) if url else ("TASKQUEUE_URL", os.environ.get("TASKQUEUE_URL", ""))
+        parts = urlsplit((given.strip() or "http://127.0.0.1:8484").rstrip("/"))
         self.url, self._root, self._timeout = parts.geturl(), parts.path, timeout
-        odd = not self.url.isascii() or set("@?#") & set(self.url)
+        odd = not self.url.isascii() or set("@?#") & set(self.url)  # it may hold a password, which is not to be shown
         if parts.scheme not in ("http", "https") or not parts.hostname or odd:
-            raise TaskQueueError("the service's URL looks like https://queue.example.com: ASCII, no user, no query")
+            said = "not plain, or has a user or a query" if odd else given
+            raise TaskQueueError(f"{name} is {said}; write it like http://127.0.0.1:8484")
         self._api_key = (api_key or os.environ.get("TASKQUEUE_API_KEY") or "").strip()
         if not (self._api_key.isascii() and self._api_key.isprintable()):
             raise TaskQueueError("the API key has characters that no header can hold: check TASKQUEUE_API_KEY")
@@ -183,7 +190,7 @@ class TaskQueue:
         import json
 
         if (left := deadline - time.monotonic()) <= 0:
-            raise Unreachable("no time is left to ask the service", indeterminate=False)
+            raise Unreachable("no time is left to ask the service")
         connection = self._take()
         try:
             status, pause, content = _within(left, lambda: self._exchange(connection, deadline, method, *request))
@@ -220,7 +227,8 @@ class TaskQueue:
             connection.sock.settimeout(left)
         except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
             connection.close()
-            raise Unreachable(f"no connection to {self.url}: {error}", indeterminate=False) from error
+            why = "the service speaks http here" if "WRONG_VERSION_NUMBER" in str(error) else error
+            raise Unreachable(f"no connection to {self.url}: {why}") from error
         with suppress(ConnectionError):  # a service that refuses a large body may answer before it has read it
             connection.request(*request)
         with connection.getresponse() as response:
@@ -309,6 +317,10 @@ class DeadLetters:
         """The dead letter with its payload and every attempt."""
         return self._call("GET", _path("dead-letters", dead_letter_id))[0]
 
+    def text(self, dead_letter_id: str) -> str:
+        """What ``get`` gives as the very text of the answer, in which the payload is byte for byte what was sent."""
+        return self._call("GET", _path("dead-letters", dead_letter_id))[1]
+
     def redrive(self, dead_letter_id: str, **edits: Any) -> Task:
         """Queue the task again, with another target_url, payload, headers, timeout or retries; 409 if done before."""
         return Task(*self._call("POST", _path("dead-letters", dead_letter_id, "redrive"), _wire("redrive", edits)))
@@ -367,10 +379,14 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def _path(*parts: str, **query: Any) -> str:
-    from urllib.parse import quote, urlencode
+    import re
+    from urllib.parse import urlencode
 
+    for text in parts[1:2]:  # a thing's id, where there is one
+        if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+            raise TaskQueueError(f"{text} is not a {parts[0][:-1].replace('-', ' ')} id (a UUID)")
     asked = {name: value if isinstance(value, str) else _json(value) for name, value in _wire("query", query).items()}
-    return "/v1/" + "/".join(quote(part, safe="") for part in parts) + ("?" + urlencode(asked) if asked else "")
+    return "/v1/" + "/".join(parts) + ("?" + urlencode(asked) if asked else "")
 
 
 def _wire(name: str, value: Any) -> Any:
@@ -395,6 +411,16 @@ def _camel(name: str) -> str:
 
 
 def _json(value: Any) -> str:
+    """``value`` as JSON, in which every ``RawJson`` stands as it is."""
     import json
 
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    raw, mark = list[str](), os.urandom(16).hex()
+
+    def marked(item: object) -> str:
+        if not isinstance(item, RawJson):
+            raise TypeError(f"JSON cannot hold a {type(item).__name__}")
+        raw.append(item.decode())
+        return mark
+
+    pieces = json.dumps(value, allow_nan=False, separators=(",", ":"), default=marked).split(f'"{mark}"')
+    return "".join(piece + text for piece, text in zip(pieces, [*raw, ""], strict=True))

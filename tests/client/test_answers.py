@@ -22,6 +22,7 @@ def test_a_task_gives_back_the_very_text_of_its_answer(client_of: Client) -> Non
     with peer(says(202, text)) as service:
         task = client_of(service).tasks.create(target_url=URL)
     assert task.to_json() == text
+    assert str(task) == f"<Task {TASK['id']} queued>"
     assert task.raw["payload"][0] == 1.0
 
 
@@ -97,7 +98,7 @@ def test_what_is_not_http_counts_as_no_answer(client_of: Client, raw: bytes) -> 
     with peer(then_hangs_up(sends(raw)), accepts()) as service:
         assert client_of(service).tasks.create(target_url=URL).id == TASK["id"]
     with peer(then_hangs_up(sends(raw))) as service, pytest.raises(Unreachable) as caught:
-        client_of(service).tasks.cancel("a")
+        client_of(service).tasks.cancel(TASK["id"])
     assert caught.value.indeterminate
 
 
@@ -149,7 +150,7 @@ def test_the_line_end_of_a_file_that_held_the_key_does_no_harm(client_of: Client
     ],
 )
 def test_a_url_that_cannot_be_the_service_is_refused_at_once(url: str) -> None:
-    with pytest.raises(TaskQueueError, match=r"looks like https://queue\.example\.com") as caught:
+    with pytest.raises(TaskQueueError, match=r"write it like http://127\.0\.0\.1:8484") as caught:
         TaskQueue(url)
     assert "secret" not in str(caught.value)
 

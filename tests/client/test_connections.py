@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,17 @@ from tests.client.peer import TASK, Peer, accepts, hangs_up, peer, says, then_ha
 
 Client = Callable[..., TaskQueue]
 URL = "https://your-app.example/api/process"
+ID = TASK["id"]
 
 
 def test_calls_in_a_row_use_one_connection(client_of: Client) -> None:
     with peer(accepts(), says(200, TASK), says(404, {}), says(204), accepts()) as service:
         queue = client_of(service)
         queue.tasks.create(target_url=URL)
-        queue.tasks.get("a")
+        queue.tasks.get(TASK["id"])
         with pytest.raises(Exception, match="404"):
-            queue.tasks.get("b")
-        queue.dead_letters.delete("c")
+            queue.tasks.get(TASK["id"])
+        queue.dead_letters.delete(ID)
         queue.tasks.create(target_url=URL)
     assert {asked.connection for asked in service.asked} == {1}
 
@@ -36,12 +38,12 @@ def test_calls_in_a_row_use_one_connection(client_of: Client) -> None:
 def test_a_connection_that_the_service_closed_meanwhile_is_replaced_unnoticed(client_of: Client) -> None:
     with peer(then_hangs_up(says(200, TASK)), says(200, TASK)) as service:
         queue = client_of(service)
-        queue.tasks.get("a")
+        queue.tasks.get(TASK["id"])
         settle(service)
-        assert queue.tasks.cancel("a").id == TASK["id"], "nothing was sent on the old one, so even this is safe"
+        assert queue.tasks.cancel(TASK["id"]).id == TASK["id"], "nothing was sent on the old one, so even this is safe"
     assert [(asked.path, asked.connection) for asked in service.asked] == [
-        ("/v1/tasks/a", 1),
-        ("/v1/tasks/a/cancel", 2),
+        (f"/v1/tasks/{ID}", 1),
+        (f"/v1/tasks/{ID}/cancel", 2),
     ]
 
 
@@ -59,7 +61,7 @@ def test_a_connection_that_ends_as_it_is_used_leaves_a_cancel_in_doubt(client_of
         queue = client_of(service)
         queue.tasks.create(target_url=URL)
         with pytest.raises(Unreachable, match="may") as caught:
-            queue.tasks.cancel("a")
+            queue.tasks.cancel(TASK["id"])
     assert caught.value.indeterminate
     assert len(service.asked) == 2
 
@@ -84,10 +86,10 @@ def test_an_answer_nobody_asked_for_is_never_taken_for_the_next_one(client_of: C
 
     with peer(answers_twice, says(200, TASK)) as service:
         queue = client_of(service)
-        assert queue.tasks.get("a").id == TASK["id"]
+        assert queue.tasks.get(TASK["id"]).id == TASK["id"]
         heard_one.set()
         assert said_all.wait(10)
-        assert queue.tasks.get("b").id == TASK["id"]
+        assert queue.tasks.get(TASK["id"]).id == TASK["id"]
     assert [asked.connection for asked in service.asked] == [1, 2]
 
 
@@ -112,21 +114,21 @@ def test_threads_share_a_client_without_sharing_a_connection_at_one_time(client_
 
 
 def test_a_forked_child_leaves_its_parents_connection_alone() -> None:
-    program = """
+    program = f"""
 import os, sys
 from taskqueue.client import TaskQueue
 queue = TaskQueue()
-queue.tasks.get("parent")
+queue.tasks.get("{ID}")
 if (child := os.fork()) == 0:
-    queue.tasks.get("child")
+    queue.tasks.cancel("{ID}")
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-queue.tasks.get("parent-again")
+queue.tasks.get("{ID}")
 """
     with peer(says(200, TASK)) as service:
         run(program, service)
-    asked = [(asked.path.rpartition("/")[2], asked.connection) for asked in service.asked]
-    assert asked == [("parent", 1), ("child", 2), ("parent-again", 1)]
+    asked = [(asked.method, asked.connection) for asked in service.asked]
+    assert asked == [("GET", 1), ("POST", 2), ("GET", 1)], "only the child called it off"
 
 
 def test_https_is_spoken_to_a_service_whose_certificate_is_trusted(tmp_path: Path) -> None:
@@ -135,11 +137,19 @@ def test_https_is_spoken_to_a_service_whose_certificate_is_trusted(tmp_path: Pat
     authority.cert_pem.write_to_path(str(trusted))
     with peer(says(200, TASK), tls=tls_of(authority)) as service:
         run(
-            'from taskqueue.client import TaskQueue\nq = TaskQueue()\nq.tasks.get("a")\nq.tasks.get("b")',
+            f"from taskqueue.client import TaskQueue\nq = TaskQueue()\nq.tasks.get('{ID}')\nq.tasks.get('{ID}')",
             service,
             trusted,
         )
     assert [asked.connection for asked in service.asked] == [1, 1]
+
+
+def test_tls_to_a_service_without_it_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_answer_in_plain, args=(listener,), daemon=True).start()
+        queue = TaskQueue(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(Unreachable, match="the service speaks http here"):
+            queue.tasks.get(ID)
 
 
 def test_a_certificate_that_is_not_trusted_ends_it_before_anything_is_said(client_of: Client) -> None:
@@ -147,9 +157,18 @@ def test_a_certificate_that_is_not_trusted_ends_it_before_anything_is_said(clien
         peer(says(200, TASK), tls=tls_of(trustme.CA())) as service,
         pytest.raises(Unreachable, match="certificate verify failed") as caught,
     ):
-        client_of(service).tasks.cancel("a")
+        client_of(service).tasks.cancel(TASK["id"])
     assert not caught.value.indeterminate
     assert service.asked == []
+
+
+def _answer_in_plain(listener: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
 def tls_of(authority: trustme.CA) -> ssl.SSLContext:

@@ -36,7 +36,7 @@ def timed(at_least: float, at_most: float) -> Iterator[None]:
 @pytest.mark.parametrize("stalls", [is_silent, drips], ids=["silent", "dripping"])
 def test_an_answer_that_does_not_come_whole_is_cut_at_the_timeout(client_of: Client, stalls: Answer) -> None:
     with peer(stalls) as service, timed(0.3, 1.3), pytest.raises(Unreachable) as caught:
-        client_of(service, timeout=0.3).tasks.cancel("a")
+        client_of(service, timeout=0.3).tasks.cancel(TASK["id"])
     assert caught.value.indeterminate
     assert len(service.asked) == 1
 
@@ -101,5 +101,5 @@ def test_a_long_poll_may_take_its_wait_and_the_timeout_on_top(client_of: Client)
         return says(200, TASK)(connection)
 
     with peer(answers_late) as service:
-        assert client_of(service, timeout=0.5).tasks.get("a", wait=1).id == TASK["id"]
-    assert service.asked[0].path == "/v1/tasks/a?wait=1"
+        assert client_of(service, timeout=0.5).tasks.get(TASK["id"], wait=1).id == TASK["id"]
+    assert service.asked[0].path == f"/v1/tasks/{TASK['id']}?wait=1"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskqueue.client import TaskQueue
+from taskqueue.client import TaskQueue, TaskQueueError
 from tests.client.peer import TASK, peer, says
 
 Client = Callable[..., TaskQueue]
@@ -18,15 +18,15 @@ DONE = TASK | {"status": "succeeded", "attempt": 1, "result": {"statusCode": 200
 def test_waiting_polls_until_the_task_has_ended(client_of: Client) -> None:
     running = TASK | {"status": "running"}
     with peer(says(200, TASK), says(200, running), says(200, DONE)) as service:
-        task = client_of(service).tasks.wait("a", timeout=60)
+        task = client_of(service).tasks.wait(TASK["id"], timeout=60)
     assert (task.ended, task.result) == (True, {"statusCode": 200})
-    assert [asked.path for asked in service.asked] == ["/v1/tasks/a?wait=25.0"] * 3
+    assert [asked.path for asked in service.asked] == [f"/v1/tasks/{TASK['id']}?wait=25.0"] * 3
 
 
 def test_a_service_too_busy_to_hold_polls_is_not_asked_at_full_speed(client_of: Client) -> None:
     with peer(says(200, TASK)) as service:
         started = time.monotonic()
-        task = client_of(service).tasks.wait("a", timeout=0.7)
+        task = client_of(service).tasks.wait(TASK["id"], timeout=0.7)
     assert not task.ended
     assert 0.7 <= time.monotonic() - started < 2
     assert 2 <= len(service.asked) <= 5
@@ -34,19 +34,18 @@ def test_a_service_too_busy_to_hold_polls_is_not_asked_at_full_speed(client_of: 
 
 def test_waiting_for_no_time_looks_once(client_of: Client) -> None:
     with peer(says(200, TASK)) as service:
-        assert not client_of(service).tasks.wait("a", timeout=0).ended
-    assert [asked.path for asked in service.asked] == ["/v1/tasks/a?wait=0.0"]
+        assert not client_of(service).tasks.wait(TASK["id"], timeout=0).ended
+    assert [asked.path for asked in service.asked] == [f"/v1/tasks/{TASK['id']}?wait=0.0"]
 
 
 @pytest.mark.parametrize(
     ("steer", "method", "path"),
     [
-        (lambda queue: queue.tasks.cancel("a"), "POST", "/v1/tasks/a/cancel"),
-        (lambda queue: queue.tasks.run_now("a"), "POST", "/v1/tasks/a/run-now"),
-        (lambda queue: queue.tasks.get("a/../b?"), "GET", "/v1/tasks/a%2F..%2Fb%3F"),
-        (lambda queue: queue.dead_letters.get("d"), "GET", "/v1/dead-letters/d"),
-        (lambda queue: queue.dead_letters.redrive("d"), "POST", "/v1/dead-letters/d/redrive"),
-        (lambda queue: queue.dead_letters.delete("d"), "DELETE", "/v1/dead-letters/d"),
+        (lambda queue: queue.tasks.cancel(TASK["id"]), "POST", f"/v1/tasks/{TASK['id']}/cancel"),
+        (lambda queue: queue.tasks.run_now(TASK["id"]), "POST", f"/v1/tasks/{TASK['id']}/run-now"),
+        (lambda queue: queue.dead_letters.get(TASK["id"]), "GET", f"/v1/dead-letters/{TASK['id']}"),
+        (lambda queue: queue.dead_letters.redrive(TASK["id"]), "POST", f"/v1/dead-letters/{TASK['id']}/redrive"),
+        (lambda queue: queue.dead_letters.delete(TASK["id"]), "DELETE", f"/v1/dead-letters/{TASK['id']}"),
     ],
 )
 def test_each_verb_has_its_path(
@@ -57,11 +56,22 @@ def test_each_verb_has_its_path(
     assert [(asked.method, asked.path) for asked in service.asked] == [(method, path)]
 
 
+@pytest.mark.parametrize("text", ["nope", "", "a/../b?", TASK["id"] + "0", TASK["id"].replace("-", "")])
+def test_an_id_that_is_no_uuid_is_refused_before_anything_is_sent(client_of: Client, text: str) -> None:
+    with peer(says(200, TASK)) as service:
+        queue = client_of(service)
+        with pytest.raises(TaskQueueError, match=r"is not a task id \(a UUID\)"):
+            queue.tasks.get(text)
+        with pytest.raises(TaskQueueError, match=r"is not a dead letter id \(a UUID\)"):
+            queue.dead_letters.redrive(text)
+    assert service.asked == []
+
+
 def test_attempts_come_as_they_are_on_record(client_of: Client) -> None:
     attempts = [{"number": 1, "class": "server_error"}, {"number": 2, "class": "success"}]
     with peer(says(200, {"items": attempts})) as service:
-        assert client_of(service).tasks.attempts("a") == attempts
-    assert service.asked[0].path == "/v1/tasks/a/attempts"
+        assert client_of(service).tasks.attempts(TASK["id"]) == attempts
+    assert service.asked[0].path == f"/v1/tasks/{TASK['id']}/attempts"
 
 
 def test_tasks_are_listed_page_by_page(client_of: Client) -> None:
@@ -90,5 +100,5 @@ def test_dead_letters_are_listed_by_class_and_by_whether_they_were_redriven(clie
 
 def test_a_redrive_says_what_changes(client_of: Client) -> None:
     with peer(says(200, TASK)) as service:
-        client_of(service).dead_letters.redrive("d", payload=None, timeout=timedelta(minutes=5), retries=1)
+        client_of(service).dead_letters.redrive(TASK["id"], payload=None, timeout=timedelta(minutes=5), retries=1)
     assert service.asked[0].json == {"payload": None, "timeout": 300, "retries": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import statistics
 import subprocess
@@ -84,3 +85,5 @@ def test_the_command_writes_the_layer_and_says_what_to_do_with_it(tmp_path: Path
     assert done.exit_code == 0
     assert f"--zip-file fileb://{layer}" in done.output
     assert zipfile.is_zipfile(layer)
+    told = json.loads(CliRunner().invoke(lambda_layer, [str(layer), "--json"]).output)
+    assert told == {"path": str(layer), "bytes": layer.stat().st_size}

@@ -75,10 +75,10 @@ def test_a_retry_after_that_is_not_seconds_means_the_usual_pause(client_of: Clie
 @pytest.mark.parametrize(
     "steer",
     [
-        lambda queue: queue.tasks.cancel("a"),
-        lambda queue: queue.tasks.run_now("a"),
-        lambda queue: queue.dead_letters.redrive("a"),
-        lambda queue: queue.dead_letters.delete("a"),
+        lambda queue: queue.tasks.cancel(TASK["id"]),
+        lambda queue: queue.tasks.run_now(TASK["id"]),
+        lambda queue: queue.dead_letters.redrive(TASK["id"]),
+        lambda queue: queue.dead_letters.delete(TASK["id"]),
     ],
     ids=["cancel", "run_now", "redrive", "delete"],
 )
@@ -93,13 +93,13 @@ def test_what_may_have_been_done_is_not_repeated_without_a_key(
 
 def test_what_was_not_done_for_sure_is_repeated_without_a_key(client_of: Client) -> None:
     with peer(THROTTLED, says(200, TASK)) as service:
-        assert client_of(service).tasks.cancel("a").id == TASK["id"]
+        assert client_of(service).tasks.cancel(TASK["id"]).id == TASK["id"]
 
 
 @pytest.mark.parametrize("first", [BUSY, resets], ids=["503", "reset"])
 def test_looking_again_does_no_harm(client_of: Client, first: Answer) -> None:
     with peer(first, says(200, TASK)) as service:
-        assert client_of(service).tasks.get("a").id == TASK["id"]
+        assert client_of(service).tasks.get(TASK["id"]).id == TASK["id"]
 
 
 def test_a_service_that_is_not_there_leaves_no_doubt() -> None:

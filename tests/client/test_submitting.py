@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskqueue.client import NewTask, TaskQueue
+from taskqueue.client import NewTask, RawJson, TaskQueue
 from taskqueue.web.models import SubmitTask
 from tests.client.peer import TASK, accepts, peer, says
 
@@ -82,6 +82,21 @@ def test_names_that_belong_to_the_caller_are_left_as_they_are(client_of: Client)
 @pytest.mark.parametrize("payload", [None, 0, "", [], {}, "é\u2028\ud800", 1.5, [None, {"a": "\x00"}]])
 def test_any_json_value_is_a_payload(client_of: Client, payload: object) -> None:
     assert submitted(client_of, payload=payload)["payload"] == payload
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1e400]", b'{"a":1, "a" : 2.50}', b' "\xc3\xa9\\u00e9" ', b"12345678901234567890123"]
+)
+def test_json_that_is_text_already_is_sent_byte_for_byte(client_of: Client, text: bytes) -> None:
+    with peer(accepts(), says(202, {"tasks": [TASK, TASK]}), says(200, TASK)) as service:
+        queue = client_of(service)
+        queue.tasks.create(target_url=URL, payload=RawJson(text), retries=1)
+        queue.tasks.create_many([{"target_url": URL, "payload": RawJson(text)}, {"target_url": URL, "payload": 1}])
+        queue.dead_letters.redrive(TASK["id"], payload=RawJson(text))
+    one, many, redriven = (asked.body for asked in service.asked)
+    assert one == b'{"targetUrl":"%b","payload":%b,"retries":1}' % (URL.encode(), text)
+    assert b'"payload":%b},' % text in many
+    assert redriven == b'{"payload":%b}' % text
 
 
 @pytest.mark.parametrize(("payload", "error"), [(float("nan"), ValueError), (datetime.now(UTC), TypeError)])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from taskqueue.cli.output import as_json, print_facts, print_json, print_table
-from taskqueue.cli.tasks import hint_at_more, read_json, read_span
+from taskqueue.cli.payload import payload_of_letter, read_payload
+from taskqueue.cli.tasks import hint_at_more, print_attempts, read_span
 from taskqueue.client import TaskQueue
 
 
@@ -38,11 +40,12 @@ def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
     if as_json:
         print_json({"items": list(page.items), "nextCursor": page.next_cursor})
         return
+    columns = ("id", "reason", "class", "diedAt", "taskId")
     rows = (
-        (letter["id"], letter["reason"], letter["class"], letter["diedAt"], letter["task"]["targetUrl"])
+        (*(letter[name] for name in columns), letter["task"]["kind"], letter["task"]["targetUrl"])
         for letter in page.items
     )
-    print_table(("ID", "REASON", "OUTCOME", "DIED", "TARGET"), rows)
+    print_table(("ID", "REASON", "OUTCOME", "DIED", "TASK", "KIND", "TARGET"), rows)
     hint_at_more(page)
 
 
@@ -51,14 +54,20 @@ def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
 @as_json
 def show(dead_letter_id: str, *, as_json: bool) -> None:
     """Show one dead letter, with its payload and every attempt."""
-    letter = TaskQueue().dead_letters.get(dead_letter_id)
-    print_json(letter) if as_json else _show(letter)
+    text = TaskQueue().dead_letters.text(dead_letter_id)
+    if as_json:
+        click.echo(text)
+        return
+    letter = json.loads(text)
+    _show(letter, payload_of_letter(text))
+    click.echo()
+    print_attempts(letter["attempts"])
 
 
 @dead.command()
 @click.argument("dead_letter_id")
 @click.option("--target-url", help="Call this URL instead.")
-@click.option("--payload", help="Send this JSON value instead.")
+@click.option("--payload", help="Send this JSON value instead, as it is written; - reads standard input.")
 @click.option("--timeout", help="Limit for one attempt from now on, as 30 or 1m30s.")
 @click.option("--retries", type=int, help="Attempts after the first from now on.")
 @as_json
@@ -68,12 +77,12 @@ def redrive(dead_letter_id: str, *, as_json: bool, payload: str | None, **edits:
     if "timeout" in given:
         given["timeout"] = read_span(given["timeout"])
     if payload is not None:
-        given["payload"] = read_json(payload, "--payload")
+        given["payload"] = read_payload(payload)
     task = TaskQueue().dead_letters.redrive(dead_letter_id, **given)
-    print_json(task.raw) if as_json else click.echo(f"Task {task.id} is {task.status} again.")
+    click.echo(task.to_json() if as_json else f"Task {task.id} is {task.status} again.")
 
 
-def _show(letter: Mapping[str, Any]) -> None:
+def _show(letter: Mapping[str, Any], payload: str | None) -> None:
     task = letter["task"]
     error = task.get("error") or {}
     print_facts(
@@ -87,7 +96,6 @@ def _show(letter: Mapping[str, Any]) -> None:
             "Partial": letter.get("partialWork"),
             "Died": letter["diedAt"],
             "Redriven": letter.get("redrivenAt"),
-            "Attempts": len(letter.get("attempts") or ()),
-            "Payload": task.get("payload", letter.get("payload")),
+            "Payload": payload,
         }
     )

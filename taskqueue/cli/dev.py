@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ import click
 
 from taskqueue import __version__
 from taskqueue.cli.failure import fail
+from taskqueue.cli.program import program
+from taskqueue.cli.settings import warn_of_strangers
 from taskqueue.cli.supervisor import Child, Supervisor
 from taskqueue.config import Settings, require_private_bind
 
@@ -23,16 +25,20 @@ LOOPBACK_TARGETS = "127.0.0.1,::1,localhost"
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of the API. [default: 8484]")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 def dev(*, port: int | None, workers: int) -> None:
-    """Migrate, then run the API and workers: on SQLite in ./.taskqueue/, on loopback, without keys.
+    """Migrate, then run the API and workers: on loopback, without keys.
 
+    The database is the one that TASKQUEUE_DATABASE_URL names; if it is unset, SQLite in ./.taskqueue/.
     Targets on this machine may be called. Ctrl-C finishes what runs; a second one stops at once.
     """
     from taskqueue.store import migrations
+    from taskqueue.store.database import Database
 
     environ = {**os.environ, "TASKQUEUE_PORT": str(port or os.environ.get("TASKQUEUE_PORT") or 8484)}
     environ.setdefault("TASKQUEUE_ALLOWED_TARGETS", LOOPBACK_TARGETS)
     settings = Settings.from_env(environ)
     require_private_bind(settings)
+    Database.open(settings.database_url).close()  # connects to nothing, but refuses a URL that cannot be used
+    warn_of_strangers()
     _require_free_port(settings)
     migrations.upgrade(settings.database_url)
     sys.exit(_run(settings, environ, workers))
@@ -77,18 +83,15 @@ def _greet(settings: Settings, workers: int) -> None:
     click.echo(f"  API       {url}")
     click.echo(f"  Database  {settings.shown('database_url')}")
     click.echo(f"  Workers   {workers}")
-    click.echo(f"  Secret    shown by: {_program()} signing-secret")
+    click.echo(f"  Secret    shown by: {program()} signing-secret")
     if settings.allowed_targets:
-        click.secho(f"  DEVELOPMENT: tasks may call {settings.allowed_targets} on this machine's network", fg="yellow")
+        shown = settings.allowed_targets.replace(",", ", ")
+        where = "this machine" if settings.allowed_targets == LOOPBACK_TARGETS else "private addresses"
+        click.secho(f"  DEVELOPMENT: no keys, and tasks may call {where} ({shown})", fg="yellow")
     click.echo("\n  Submit a task that calls the API itself, then look at it:\n")
     click.echo(f"  curl -sS {url}/v1/tasks -H 'Content-Type: application/json' -d '{task}'")
     click.echo(f"  curl -sS {url}/v1/tasks\n")
     sys.stdout.flush()
-
-
-def _program() -> str:
-    """This program as it can be typed here: `make run` does not put it on the path."""
-    return "taskqueue" if shutil.which("taskqueue") else os.path.relpath(sys.argv[0])
 
 
 def _require_free_port(settings: Settings) -> None:
@@ -100,7 +103,7 @@ def _require_free_port(settings: Settings) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        fail(
-            f"port {settings.port} on {settings.host} cannot be had ({error.strerror});"
-            f" try another: taskqueue dev --port {settings.port + 1}"
-        )
+        other = settings.port + 1 if settings.port < 65535 else settings.port - 1
+        in_use = error.errno == errno.EADDRINUSE
+        why = "is in use" if in_use else f"on {settings.host} cannot be had ({error.strerror})"
+        fail(f"port {settings.port} {why}; try TASKQUEUE_PORT={other} make run, or {program()} dev --port {other}")

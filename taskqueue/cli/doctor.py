@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import sys
@@ -17,6 +18,7 @@ import click
 
 from taskqueue.cli.dev import ready
 from taskqueue.cli.output import as_json, plain, print_json
+from taskqueue.cli.program import as_called, program
 from taskqueue.config import Settings, require_private_bind, strangers
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, WrongRevision
 from taskqueue.core.task import DEFAULT_PROJECT
@@ -25,6 +27,7 @@ from taskqueue.store.database import Database
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)
 _OWN_FILES = 150  # what a worker has open besides the sockets of its attempts
+_NO_DATABASE = re.compile('database "(.+)" does not exist')
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -58,7 +61,7 @@ def _findings() -> Iterator[Finding]:
     try:
         settings = Settings.from_env(os.environ)
     except InvalidSettings as error:
-        yield Finding("settings", "fail", str(error), "see: taskqueue settings --help and docs/settings.md")
+        yield Finding("settings", "fail", str(error), "see docs/settings.md")
         return
     yield from _settings()
     yield from _database(settings)
@@ -78,7 +81,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield from _folder(settings)
     database = Database.open(settings.database_url)
     if database.dialect.missing():
-        yield Finding("database", "fail", f"there is no database at {database.url_shown} yet", "run: taskqueue migrate")
+        yield Finding(
+            "database", "fail", f"there is no database at {database.url_shown} yet", f"run: {program()} migrate"
+        )
         return
     try:
         risks = _risks(database)
@@ -92,9 +97,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("migrations", "ok", "the tables are those of this version")
         yield _secret(settings, database)
     except WrongRevision as error:
-        yield Finding("migrations", "fail", str(error))
+        yield Finding("migrations", "fail", as_called(str(error)))
     except StoreUnavailable as error:
-        yield Finding("database", "fail", f"{database.url_shown}: {_cause(error)}", "is it running, is the URL right?")
+        yield Finding("database", "fail", f"{database.url_shown}: {_cause(error)}", _remedy(_cause(error)))
     finally:
         database.close()
 
@@ -110,16 +115,31 @@ def _cause(error: StoreUnavailable) -> str:
     return str(cause).strip().partition("\n")[0]
 
 
+def _remedy(cause: str) -> str:
+    missing = _NO_DATABASE.search(cause)
+    return f"create it: createdb {missing[1]}" if missing else "is it running, is the URL right?"
+
+
 def _folder(settings: Settings) -> Iterator[Finding]:
     scheme, _, path = settings.database_url.partition(":///")
     if not scheme.startswith("sqlite"):
         return
-    folder = Path(path).absolute().parent
+    file = Path(path.partition("?")[0]).absolute()
+    folder = file.parent
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if os.access(existing, os.W_OK | os.X_OK):
         yield Finding("folder", "ok", f"{existing} can be written")
     else:
         yield Finding("folder", "fail", f"{existing} cannot be written", "change its owner, or TASKQUEUE_DATABASE_URL")
+    if file.exists():
+        yield _privacy(file)
+
+
+def _privacy(file: Path) -> Finding:
+    if file.stat().st_mode & 0o077 and file.parent.stat().st_mode & 0o011:
+        advice = f"run: chmod 700 {file.parent} && chmod 600 {file}*"
+        return Finding("privacy", "warn", f"others on this machine can open {file}: it holds payloads", advice)
+    return Finding("privacy", "ok", "the database's file is this user's alone")
 
 
 def _clock(database: Database) -> Finding:

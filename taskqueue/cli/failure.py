@@ -8,6 +8,7 @@ from typing import IO, Any, NoReturn
 import click
 
 from taskqueue import client
+from taskqueue.cli.program import as_called, program
 from taskqueue.core.errors import TaskQueueError
 
 
@@ -22,10 +23,13 @@ class Failure(click.ClickException):
     @classmethod
     def of(cls, error: Exception) -> Exception:
         """What to raise for ``error``. Click's own exceptions, which know how to show themselves, stay as they are."""
-        if isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort):
+        # Click ends silently when what reads the output has seen enough of it.
+        if isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort | BrokenPipeError):
             return error
+        if isinstance(error, client.Unreachable) and isinstance(error.__cause__, ConnectionRefusedError):
+            return cls(f"{error}; is it running? start it with: {program()} dev, or set TASKQUEUE_URL")
         if isinstance(error, TaskQueueError | client.TaskQueueError):
-            return cls(str(error))
+            return cls(as_called(str(error)))
         if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("psycopg"):
             return cls("PostgreSQL needs its driver; run: pip install 'taskqueue-http[postgres]'")
         if isinstance(error, OSError):

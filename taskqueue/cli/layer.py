@@ -8,6 +8,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import click
 
 import taskqueue
+from taskqueue.cli.output import as_json, print_json
 
 _FILES = ("__init__.py", "client.py", "py.typed")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date a zip file can hold
@@ -16,9 +17,13 @@ _READABLE_BY_ALL = 0o100644 << 16  # Lambda does not run functions as the owner 
 
 @click.command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-def lambda_layer(*, out: Path) -> None:
+@as_json
+def lambda_layer(*, out: Path, as_json: bool) -> None:
     """Write an AWS Lambda layer that holds taskqueue.client to OUT, a zip file."""
     build_layer(out)
+    if as_json:
+        print_json({"path": str(out), "bytes": out.stat().st_size})
+        return
     click.echo(f"{out} is ready. Publish it with: aws lambda publish-layer-version --layer-name taskqueue", nl=False)
     click.echo(f" --zip-file fileb://{out}")
 

@@ -25,7 +25,7 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, no_wrap=name == "ID", overflow="fold")
+        table.add_column(name, no_wrap=name in ("ID", "TASK"), overflow="fold")
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     _print(table)

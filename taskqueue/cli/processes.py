@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from taskqueue import telemetry
 from taskqueue.cli.lifeline import end_with_parent
 from taskqueue.cli.output import as_json, print_json
+from taskqueue.cli.settings import warn_of_strangers
 from taskqueue.cli.supervisor import Child, Supervisor
 from taskqueue.config import Settings
 
@@ -59,6 +60,8 @@ def _start(lifeline: bool) -> Settings:
     telemetry.configure(log_format=settings.log_format, level=settings.log_level)
     if lifeline:
         end_with_parent()
+    else:  # a parent has said it already
+        warn_of_strangers()
     return settings
 
 

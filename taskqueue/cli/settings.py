@@ -9,7 +9,7 @@ import click
 
 from taskqueue import config
 from taskqueue.cli.output import as_json, print_json, print_table
-from taskqueue.config import Settings
+from taskqueue.config import Settings, strangers
 
 _INTRODUCTION = """\
 # Settings
@@ -38,6 +38,14 @@ def settings(*, as_json: bool, markdown: bool) -> None:
         return
     rows = ((row.variable, now.shown(row.field), row.about.replace("`", "")) for row in config.table())
     print_table(("VARIABLE", "NOW", "MEANING"), rows)
+
+
+def warn_of_strangers() -> None:
+    """One line on standard error about variables that look like settings but are none."""
+    odd = strangers(os.environ)
+    said = [f"{name} is no setting" + (f" (is {meant} meant?)" if meant else "") for name, meant in odd.items()]
+    if said:
+        click.secho(f"warning: {'; '.join(said)}", fg="yellow", err=True)
 
 
 def documentation() -> str:

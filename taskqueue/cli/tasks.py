@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from taskqueue.cli.failure import fail
 from taskqueue.cli.output import as_json, print_facts, print_json, print_table
+from taskqueue.cli.payload import read_payload
+from taskqueue.cli.program import program
 from taskqueue.client import Page, Task, TaskQueue
 
+_PATIENCE_SECONDS = 5.0  # a task that may start and does not start by then waits for a worker
+_INTERRUPTED = 130  # as shells have it for Ctrl-C
 _FOLLOW_SECONDS = 3600.0  # one round of following; then the next begins
 
 
 @click.command()
 @click.argument("url")
-@click.option("--payload", help="A JSON value, or - to read it from standard input.")
+@click.option("--payload", help="A JSON value, sent as it is written; - reads standard input.")
 @click.option("--method", help="POST unless said otherwise.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="May be given several times.")
 @click.option("--webhook-url", help="Told once when the task ends.")
@@ -35,16 +39,16 @@ def submit(
     """Submit a task that calls URL."""
     given: Any = {name: value for name, value in fields.items() if value not in (None, ())}
     if payload is not None:
-        given["payload"] = _payload(payload)
+        given["payload"] = read_payload(payload)
     if headers:
-        given["headers"] = dict(_header(text) for text in headers)
+        given["headers"] = _headers(headers)
     for name in ("timeout", "delay"):
         if name in given:
             given[name] = read_span(given[name])
     queue = TaskQueue()
     task = queue.tasks.create(target_url=url, **given)
-    while wait and not task.ended:
-        task = queue.tasks.wait(task.id, timeout=_FOLLOW_SECONDS)
+    if wait:
+        task = _followed(queue, task)
     _show(task, as_json=as_json)
     if wait and task.status != "succeeded":
         sys.exit(1)
@@ -59,7 +63,7 @@ def tasks() -> None:
 @click.option("--status", help="scheduled, queued, running, retrying, succeeded, dead or cancelled.")
 @click.option("--queue")
 @click.option("--label")
-@click.option("--outcome", help="The class of the last attempt of ended tasks, as timeout or server_error.")
+@click.option("--outcome", help="The class of the newest attempt, as timeout or server_error.")
 @click.option("--target-host")
 @click.option("--created-after", metavar="TIME")
 @click.option("--created-before", metavar="TIME")
@@ -96,9 +100,7 @@ def attempts(task_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"items": list(found)})
         return
-    columns = ("number", "class", "statusCode", "errorMessage", "startedAt", "worker")
-    rows = ([attempt.get(name) for name in columns] for attempt in found)
-    print_table(("ATTEMPT", "OUTCOME", "STATUS", "ERROR", "STARTED", "WORKER"), rows)
+    print_attempts(found)
 
 
 @tasks.command()
@@ -117,12 +119,10 @@ def run_now(task_id: str, *, as_json: bool) -> None:
     _show(TaskQueue().tasks.run_now(task_id), as_json=as_json)
 
 
-def read_json(text: str, option: str) -> Any:
-    """The JSON value in ``text``; fails with a sentence that names ``option``."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        fail(f"{option} is not JSON: {error}")
+def print_attempts(attempts: Sequence[Mapping[str, Any]]) -> None:
+    columns = ("generation", "number", "class", "statusCode", "errorMessage", "startedAt", "worker")
+    rows = ([attempt.get(name) for name in columns] for attempt in attempts)
+    print_table(("GENERATION", "ATTEMPT", "OUTCOME", "STATUS", "ERROR", "STARTED", "WORKER"), rows)
 
 
 def read_span(text: str) -> float | str:
@@ -138,20 +138,36 @@ def hint_at_more(page: Page[Any]) -> None:
         click.echo(f"There are more: add --cursor {page.next_cursor}", err=True)
 
 
-def _payload(text: str) -> Any:
-    return read_json(sys.stdin.read() if text == "-" else text, "--payload")
+def _followed(queue: TaskQueue, task: Task) -> Task:
+    """The task once it has ended; standard error tells what to know meanwhile."""
+    click.echo(f"Task {task.id}", err=True)
+    try:
+        task = queue.tasks.wait(task.id, timeout=_PATIENCE_SECONDS)
+        if task.status == "queued":
+            click.echo("still queued: is a worker running?", err=True)
+        while not task.ended:
+            task = queue.tasks.wait(task.id, timeout=_FOLLOW_SECONDS)
+    except KeyboardInterrupt:
+        click.echo(f"\nThe task runs on; look at it with: {program()} tasks show {task.id}", err=True)
+        sys.exit(_INTERRUPTED)
+    return task
 
 
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        fail(f"--header is NAME:VALUE; there is no colon in {text!r}")
-    return name.strip(), value.strip()
+def _headers(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, colon, value = (part.strip() for part in text.partition(":"))
+        if not colon:
+            fail(f"--header is NAME:VALUE; there is no colon in {text!r}")
+        if name.lower() in map(str.lower, found):
+            fail(f"--header {name} is given twice; a header is sent once")
+        found[name] = value
+    return found
 
 
 def _show(task: Task, *, as_json: bool) -> None:
     if as_json:
-        print_json(task.raw)
+        click.echo(task.to_json())
         return
     raw = task.raw
     result, error = task.result or {}, task.error or {}

@@ -45,7 +45,8 @@ def test_the_printed_line_submits_a_task_that_succeeds(
     target = words[-1].split('"')[3]
     done = run("submit", target, "--method", "GET", "--wait", cwd=tmp_path, environ=environ)
     assert done.returncode == 0, done.stderr
-    assert "DEVELOPMENT" in dev.output, "that local targets are allowed is said loudly"
+    warning = "DEVELOPMENT: no keys, and tasks may call this machine (127.0.0.1, ::1, localhost)"
+    assert warning in dev.output, "that local targets are allowed is said loudly"
 
 
 def test_ctrl_c_drains_everything_and_says_so(dev: Running, port: int) -> None:
@@ -94,7 +95,15 @@ def test_a_port_that_is_taken_is_a_sentence_with_another_one(tmp_path: Path, env
         port = taken.getsockname()[1]
         refused = run("dev", "--port", str(port), cwd=tmp_path, environ=environ)
     assert refused.returncode == 1
-    assert f"--port {port + 1}" in refused.stderr
+    assert f"port {port} is in use; try TASKQUEUE_PORT={port + 1} make run, or " in refused.stderr
+    assert f"taskqueue dev --port {port + 1}" in refused.stderr
+
+
+def test_a_database_that_cannot_be_used_is_said_before_the_port_is_tried(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        environ = environment(tmp_path, database_url="mysql://h/d", port=taken.getsockname()[1])
+        refused = run("dev", cwd=tmp_path, environ=environ)
+    assert "TASKQUEUE_DATABASE_URL names mysql" in refused.stderr
 
 
 def test_a_setting_that_stops_a_child_stops_dev(tmp_path: Path) -> None:

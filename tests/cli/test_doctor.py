@@ -31,6 +31,27 @@ def test_a_bare_database_is_found_with_the_command_that_mends_it(bare_database_u
     assert "taskqueue migrate" in f"{failed[0]['found']} {failed[0]['advice']}"
 
 
+def test_a_file_that_others_can_open_is_found(sqlite_url: str, tmp_path: Path) -> None:
+    file = Path(sqlite_url.partition(":///")[2])
+    file.parent.chmod(0o755)
+    file.chmod(0o644)
+    _, findings = _doctor(tmp_path, database_url=sqlite_url)
+    assert findings["privacy"]["level"] == "warn"
+    assert "chmod 600" in findings["privacy"]["advice"]
+    file.chmod(0o600)
+    assert _doctor(tmp_path, database_url=sqlite_url)[1]["privacy"]["level"] == "ok"
+
+
+@pytest.mark.postgres
+def test_a_database_that_the_server_does_not_have_is_named_with_the_command_that_makes_it(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    with postgres_server.database() as url:
+        absent = url.replace(psycopg.conninfo.conninfo_to_dict(url)["dbname"], "absent", 1)
+        _, findings = _doctor(tmp_path, database_url=absent)
+    assert findings["database"]["advice"] == "create it: createdb absent"
+
+
 def test_a_server_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
     code, findings = _doctor(tmp_path, database_url="postgresql://someone:hunter2@127.0.0.1:1/db")
     assert code == 1

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Service
+from tests.support.processes import environment, run, running
 
 pytestmark = pytest.mark.e2e
 
@@ -25,15 +31,20 @@ def test_a_submitted_task_is_waited_for_and_shown(service: Service) -> None:
 
 
 def test_a_task_that_dies_is_an_exit_code_and_a_dead_letter_that_can_be_redriven(service: Service) -> None:
-    payload = json.dumps({"invoice": 7})
+    payload = '{"invoice": 7.50, "invoice":1e400}'
     died = service.command("submit", f"{service.url}/nope", "--payload", "-", "--wait", "--json", text=payload)
     assert died.returncode == 1
     task = json.loads(died.stdout)
+    assert payload in died.stdout
+    assert died.stderr.splitlines()[0] == f"Task {task['id']}"
     assert (task["status"], task["deadReason"]) == ("dead", "rejected")
 
     letter = _only(service, "dead", "list", "--class", "not_found")
     shown = service.command("dead", "show", letter["id"])
-    assert '{"invoice": 7}' in shown.stdout
+    assert payload in shown.stdout
+    assert "GENERATION" in shown.stdout, "every attempt is listed"
+    listed = service.command("dead", "list", "--class", "not_found").stdout
+    assert {"TASK", "KIND", task["id"]} <= set(listed.split())
     redriven = _json(
         service, "dead", "redrive", letter["id"], "--target-url", f"{service.url}/v1/tasks/cancel", "--timeout", "5"
     )
@@ -75,7 +86,16 @@ def test_lists_are_tables_that_can_be_paged(service: Service) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("submit", "https://x.example/", "--payload", "{nope"), "--payload is not JSON"),
+        (
+            ("submit", "https://x.example/", "--payload", "hello"),
+            "a text needs quotes: '\"hello\"'; - reads standard input",
+        ),
+        (("submit", "https://x.example/", "--payload", "[NaN]"), "--payload is not JSON: NaN is not allowed"),
+        (("submit", "https://x.example/", "--payload", "[" * 65 + "]" * 65), "--payload is nested deeper than 64"),
+        (("dead", "redrive", "01900000-0000-7000-8000-000000000000", "--payload", "hello"), "--payload is not JSON"),
+        (("submit", "https://x.example/", "--header", "A: 1", "--header", "a: 2"), "--header a is given twice"),
+        (("tasks", "show", "nope"), "nope is not a task id (a UUID)"),
+        (("dead", "show", "123"), "123 is not a dead letter id (a UUID)"),
         (("submit", "https://x.example/", "--header", "nope"), "--header is NAME:VALUE"),
         (("submit", "ftp://x.example/"), "/targetUrl"),
         (("submit", "https://x.example/", "--timeout", "soon"), "/timeout"),
@@ -88,6 +108,50 @@ def test_what_cannot_be_done_is_one_sentence(service: Service, arguments: tuple[
     assert failed.returncode == 1
     assert failed.stdout == ""
     assert len(failed.stderr.strip().splitlines()) == 1
+    assert sentence in failed.stderr
+
+
+def test_a_redriven_payload_arrives_byte_for_byte(service: Service) -> None:
+    service.command("submit", f"{service.url}/nope", "--queue", "edited", "--wait")
+    letter = _only(service, "dead", "list", "--queue", "edited")
+    text = '[1e400,  {"a":1,"a":2}]'
+    redriven = service.command("dead", "redrive", letter["id"], "--payload", text, "--json")
+    assert text in redriven.stdout
+    assert text in service.command("tasks", "show", letter["taskId"], "--json").stdout
+
+
+def test_ctrl_c_leaves_the_task_and_says_how_to_look_at_it(service: Service) -> None:
+    arguments = ("submit", f"{service.url}/healthz", "--method", "GET", "--delay", "1h", "--wait")
+    with running(*arguments, cwd=service.directory, environ=service.environ) as waiting:
+        waiting.wait_for_output("Task ")
+        task_id = waiting.output.split()[1]
+        waiting.signal(signal.SIGINT)
+        assert waiting.wait() == 130
+        assert f"The task runs on; look at it with: taskqueue tasks show {task_id}" in waiting.output
+    assert _json(service, "tasks", "show", task_id)["status"] == "scheduled"
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_silently(service: Service) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "taskqueue.cli", "tasks", "list"]
+    with os.fdopen(write, "wb") as closed:
+        ended = subprocess.run(
+            command, cwd=service.directory, env=service.environ, stdout=closed, stderr=subprocess.PIPE, timeout=60
+        )
+    assert ended.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://127.0.0.1:1", "is it running? start it with: taskqueue dev, or set TASKQUEUE_URL"),
+        ("foo", "TASKQUEUE_URL is foo; write it like http://127.0.0.1:8484"),
+    ],
+)
+def test_a_service_that_is_not_there_is_named_with_what_to_do(tmp_path: Path, url: str, sentence: str) -> None:
+    failed = run("tasks", "list", cwd=tmp_path, environ=environment(tmp_path, url=url))
+    assert (failed.returncode, failed.stdout) == (1, "")
     assert sentence in failed.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -71,6 +72,14 @@ def test_a_bad_setting_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
         assert refused.returncode == 1
         (sentence,) = refused.stderr.splitlines()
         assert "TASKQUEUE_LEASE_SECONDS" in sentence
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "dev"])
+def test_a_misspelt_variable_is_warned_about_in_one_line(tmp_path: Path, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that none of them starts in earnest
+        environ = environment(tmp_path, prot=9000, port=taken.getsockname()[1])
+        said = run(command, cwd=tmp_path, environ=environ).stderr
+    assert said.splitlines()[0] == "warning: TASKQUEUE_PROT is no setting (is TASKQUEUE_PORT meant?)"
 
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:

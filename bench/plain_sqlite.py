@@ -14,6 +14,7 @@ from sqlalchemy.dialects import sqlite
 
 from bench.plain import Columns, Ends, Inserts
 from bench.work import LEASE
+from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store import claim_sqlite
 from taskqueue.store.columns import to_micros
 from taskqueue.store.schema import metadata, ready, tasks
@@ -44,7 +45,7 @@ class PlainSqlite:
         conn.execute("begin immediate")
         found = conn.execute(str(_DUE), {**_DUE.params, "now": now, "limit": limit}).fetchall()
         until = now + LEASE.seconds * 1_000_000
-        fresh = [(uuid4().bytes, uuid4().bytes, until, now, "bench-2", row[0]) for row in found]
+        fresh = [(uuid4().bytes, uuid4().bytes, until, now, "bench-2", row[0], DEFAULT_PROJECT) for row in found]
         conn.executemany(claim_sqlite._LEASE, fresh)
         conn.execute("commit")
         return len(found)

@@ -10,10 +10,6 @@ from datetime import UTC, datetime
 
 import msgspec
 from flask import Flask, Response, request
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
 
 from bench.children import HOST
 from taskqueue.cli.lifeline import end_with_parent
@@ -51,23 +47,8 @@ def create_app() -> Flask:
 
 
 def main(port: int) -> None:
-    """As ``taskqueue.web.server`` serves, with its defaults."""
-    settings = Settings()
-    Granian(
-        "storeless",
-        address=HOST,
-        port=port,
-        interface=Interfaces.WSGI,
-        workers=settings.api_processes,
-        blocking_threads=settings.api_threads,
-        backpressure=server._connections(),
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=server._IDLE_MILLISECONDS, max_buffer_size=server._MAX_HEADER_BYTES
-        ),
-        websockets=False,
-        log_level=LogLevels.error,
-    ).serve(target_loader=lambda: create_app(), wrap_loader=False)
+    """As the API serves, with its defaults."""
+    server.build(Settings(port=port), address=HOST).serve(target_loader=lambda: create_app(), wrap_loader=False)
 
 
 if __name__ == "__main__":

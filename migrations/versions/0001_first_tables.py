@@ -72,7 +72,7 @@ def _create_tasks() -> None:
         sa.Column("run_at", Instant, nullable=False),
         sa.Column("expires_at", Instant, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
+        sa.PrimaryKeyConstraint("id", "project", name=op.f("pk_tasks")),
         sa.CheckConstraint("kind in ('task', 'webhook')", name=op.f("ck_tasks_kind")),
         sa.CheckConstraint("priority between 0 and 9", name=op.f("ck_tasks_priority")),
         sa.CheckConstraint("retries >= 0 and timeout > 0", name=op.f("ck_tasks_bounds")),
@@ -148,7 +148,7 @@ def _create_ready() -> None:
         sa.Column("started_at", Instant, nullable=True),
         sa.Column("worker", sa.Text(), nullable=True),
         sa.Column("cancelled", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("task_id", name=op.f("pk_ready")),
+        sa.PrimaryKeyConstraint("task_id", "project", name=op.f("pk_ready")),
         sa.CheckConstraint("(lease_token is null) = (lease_until is null)", name=op.f("ck_ready_lease_until")),
         sa.CheckConstraint("(lease_token is null) = (attempt_id is null)", name=op.f("ck_ready_attempt")),
         sa.CheckConstraint("(ordering_key is null) = (lane_position is null)", name=op.f("ck_ready_lane")),
@@ -192,7 +192,7 @@ def _create_attempts() -> None:
         sa.Column("started_at", Instant, nullable=False),
         sa.Column("finished_at", Instant, nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
+        sa.PrimaryKeyConstraint("id", "project", name=op.f("pk_attempts")),
         sa.UniqueConstraint(
             "project", "task_id", "generation", "number", name=op.f("uq_attempts_project_task_id_generation_number")
         ),
@@ -244,7 +244,7 @@ def _create_dead_letters() -> None:
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("died_at", Instant, nullable=False),
         sa.Column("redriven_at", Instant, nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
+        sa.PrimaryKeyConstraint("id", "project", name=op.f("pk_dead_letters")),
         sa.UniqueConstraint(
             "project", "task_id", "generation", name=op.f("uq_dead_letters_project_task_id_generation")
         ),
@@ -281,7 +281,7 @@ def _create_operations() -> None:
         sa.Column("created_at", Instant, nullable=False),
         sa.Column("advanced_at", Instant, nullable=False),
         sa.Column("finished_at", Instant, nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_operations")),
+        sa.PrimaryKeyConstraint("id", "project", name=op.f("pk_operations")),
         sa.CheckConstraint("verb in ('redrive')", name=op.f("ck_operations_verb")),
     )
     op.create_index("ix_operations_open", "operations", ["project", "id"], **_where("finished_at is null"))

@@ -31,10 +31,10 @@ _CLAIM = text("""
                  order by not_before
                  limit :limit
                    for update skip locked))
-        returning task_id, generation, revision, expires_at as live_until, seq, number, charged, lost, deferred, memory,
-                  lease_token, attempt_id, started_at, worker)
+        returning task_id, project as owner, generation, revision, expires_at as live_until, seq, number, charged, lost,
+                  deferred, memory, lease_token, attempt_id, started_at, worker)
     select leased.*, tasks.*
-      from leased join tasks on tasks.id = leased.task_id
+      from leased join tasks on tasks.id = leased.task_id and tasks.project = leased.owner
 """)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select
 from uuid_utils.compat import uuid7
 
 from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
@@ -28,7 +28,7 @@ _DUE = (
         ready.c.memory,
         *(column for column in tasks.c if column.name != "id"),
     )
-    .join_from(ready, tasks, tasks.c.id == ready.c.task_id)
+    .join_from(ready, tasks, and_(tasks.c.id == ready.c.task_id, tasks.c.project == ready.c.project))
     .where(WAITING, ready.c.not_before <= bindparam("now"), ready.c.expires_at > bindparam("now"))
     .order_by(ready.c.not_before)
     .limit(bindparam("limit"))
@@ -38,7 +38,7 @@ _LEASE = """
     update ready
        set lease_token = ?, attempt_id = ?, lease_until = ?, started_at = ?, worker = ?,
            number = number + 1, seq = seq + 1
-     where task_id = ?
+     where task_id = ? and project = ?
 """
 
 
@@ -52,7 +52,10 @@ def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, now: d
         held = [task.lease for task in claimed if task.lease]
         conn.exec_driver_sql(
             _LEASE,
-            [(each.token.bytes, each.attempt_id.bytes, until, start, worker, each.task_id.bytes) for each in held],
+            [
+                (each.token.bytes, each.attempt_id.bytes, until, start, worker, each.task_id.bytes, each.project)
+                for each in held
+            ],
         )
     return claimed
 

@@ -106,7 +106,9 @@ def _redrive(conn: Connection, database: Database, row: Any, allowed: int) -> tu
         statement = statement.where(dead_letters_table.c.id > row.cursor)
     ids = conn.execute(statement.order_by(dead_letters_table.c.id).limit(allowed)).scalars().all()
     # All lanes at once: one by one, in the order of the letters, they could be taken crosswise with a submit.
-    database.dialect.lock_lanes(conn, [Lane(*lane) for lane in conn.execute(_LANES, {"ids": ids})])
+    database.dialect.lock_lanes(
+        conn, [Lane(*lane) for lane in conn.execute(_LANES, {"of_project": row.project, "ids": ids})]
+    )
     done = 0
     for id_ in ids:
         try:
@@ -132,7 +134,12 @@ def _operation(row: Any) -> Operation:
 _LANES = (
     select(tasks.c.project, tasks.c.queue, tasks.c.ordering_key)
     .join_from(dead_letters_table, tasks, tasks.c.id == dead_letters_table.c.task_id)
-    .where(dead_letters_table.c.id.in_(bindparam("ids", expanding=True)), tasks.c.ordering_key.is_not(None))
+    .where(
+        tasks.c.project == bindparam("of_project"),
+        dead_letters_table.c.project == bindparam("of_project"),
+        dead_letters_table.c.id.in_(bindparam("ids", expanding=True)),
+        tasks.c.ordering_key.is_not(None),
+    )
 )
 _MINE = (operations.c.project == bindparam("of_project"), operations.c.id == bindparam("of_id"))
 _ONE = select(operations).where(*_MINE)

@@ -260,14 +260,14 @@ _LOCK_LANES = text("select pg_advisory_xact_lock(number) from unnest(cast(:numbe
 
 _EXTEND = text(f"""
     with held as (
-        select ready.task_id, ready.lease_token
+        select ready.project, ready.task_id, ready.lease_token
           from {_records("lease", project="text", task_id="uuid", token="uuid")}
           join ready on ready.task_id = lease.task_id and ready.project = lease.project
          where ready.lease_token = lease.token and not ready.cancelled
          order by ready.task_id
            for update of ready)
     update ready set lease_until = :until from held
-     where ready.task_id = held.task_id and ready.lease_token = held.lease_token
+     where ready.project = held.project and ready.task_id = held.task_id and ready.lease_token = held.lease_token
     returning ready.lease_token
 """)
 

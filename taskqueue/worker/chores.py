@@ -28,6 +28,7 @@ class _Chore:
     name: str
     every: float  # seconds
     once: Callable[[], int]  # does one batch; returns how many rows it wrote, not counting those it could not
+    batch: int = _BATCH
     due_at: float = 0.0
     outage: Outage = field(init=False)
 
@@ -55,7 +56,7 @@ class Chores:
             _Chore("reclaim", sweep, self._reclaim),
             _Chore("expire", sweep, self._expire),
             _Chore("operations", _OPERATIONS_SECONDS, self._advance),
-            _Chore("prune", prune_every.total_seconds(), self._prune),
+            _Chore("prune", prune_every.total_seconds(), self._prune, retention.BATCH),
         ]
         self.thread = Background("chores")
 
@@ -80,7 +81,7 @@ class Chores:
         else:
             chore.outage.over()
             # A whole batch means that there is more; the others get their turn in between.
-            pause = 0.0 if done >= _BATCH else chore.every * random.uniform(0.8, 1.2)  # noqa: S311
+            pause = 0.0 if done >= chore.batch else chore.every * random.uniform(0.8, 1.2)  # noqa: S311
             chore.due_at = ticks() + pause
 
     def _reclaim(self) -> int:
@@ -121,4 +122,4 @@ class Chores:
 
     def _prune(self) -> int:
         with self._database.begin() as conn:
-            return retention.prune(conn, self._database, ended=self._keep_ended, dead=self._keep_dead, limit=_BATCH)
+            return retention.prune(conn, self._database, ended=self._keep_ended, dead=self._keep_dead)

@@ -138,14 +138,15 @@ def _free_address(settings: Settings) -> str:
 
 
 def _check_database(settings: Settings) -> None:
-    database = Database.open(settings.database_url)
+    database, said = Database.open(settings.database_url), ""
     try:
         while True:
             try:
                 warnings = database.check(allow_unsafe=settings.allow_unsafe_database)
                 break
             except StoreUnavailable as error:
-                telemetry.warning(Event.STORE_UNAVAILABLE, what="start", error=str(error))
+                if said != (said := str(error)):  # once for each reason, not once a second
+                    telemetry.warning(Event.STORE_UNAVAILABLE, what="start", error=said)
                 time.sleep(1)
     finally:
         database.close()  # before granian forks: connections cannot be shared

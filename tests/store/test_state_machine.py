@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,18 +27,18 @@ from taskqueue.core.lifecycle import Limits, decide, expire
 from taskqueue.core.outcome import Outcome, lapsed
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.task import Kind, Lease, Task, TaskState
-from taskqueue.store import dead_letters, leases, tasks
+from taskqueue.store import dead_letters, leases, loading, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.schema import metadata
 from taskqueue.store.submissions import IdempotencyKey
 from tests.store.invariants import faults
 from tests.store.model import BACKOFF, LEASE, Model, Modelled
-from tests.support.builders import answer, look_up, new_task, submit
+from tests.support.builders import answer, new_task, submit
 from tests.support.clock import Clock
 
 EXAMPLES = int(os.environ.get("TASKQUEUE_TEST_EXAMPLES", "25"))
-STEPS = 30 if EXAMPLES <= 100 else 60
+STEPS = 40 if EXAMPLES <= 100 else 80
 FIXED = Backoff(type=BackoffType.FIXED, initial=timedelta(seconds=BACKOFF), jitter=Jitter.NONE)
 OUTCOMES = {
     "succeeded": answer(200),
@@ -48,6 +48,28 @@ OUTCOMES = {
     "lost": lapsed(),
 }
 some = st.randoms(use_true_random=False)
+
+
+class Asked(NamedTuple):
+    """A submission, as far as the model cares."""
+
+    key: str | None
+    delay: int
+    life: int
+    retries: int
+    told: bool
+    repeat: str | None
+
+
+submissions = st.builds(
+    Asked,
+    key=st.sampled_from([None, "a", "b"]),
+    delay=st.sampled_from([0, 0, 150]),
+    life=st.sampled_from([450, 100_050]),
+    retries=st.integers(0, 2),
+    told=st.booleans(),
+    repeat=st.sampled_from([None, None, "k1", "k2"]),
+)
 
 
 class Lives(RuleBasedStateMachine):
@@ -63,39 +85,40 @@ class Lives(RuleBasedStateMachine):
         self.claimed: list[tuple[Modelled, Task]] = []  # every lease there ever was
         self.keys: dict[str, Modelled] = {}
 
-    @initialize()
-    def start_empty(self) -> None:
+    @initialize(first=st.lists(submissions, min_size=3, max_size=6))
+    def start_with_a_few(self, first: list[Asked]) -> None:
         with self.database.begin() as conn:
             for table in metadata.sorted_tables:
                 conn.execute(delete(table))
+        for asked in first:
+            self.submit(asked)
 
-    @rule(
-        key=st.sampled_from([None, "a", "b"]),
-        delay=st.sampled_from([0, 0, 150]),
-        life=st.sampled_from([450, 100_050]),
-        retries=st.integers(0, 2),
-        told=st.booleans(),
-        repeat=st.sampled_from([None, None, "k1", "k2"]),
-    )
-    def submit(self, key: str | None, delay: int, life: int, retries: int, told: bool, repeat: str | None) -> None:
-        asked = new_task(
-            ordering_key=key,
-            delay=timedelta(seconds=delay),
-            expires_in=timedelta(seconds=life),
-            retries=retries,
+    @rule(asked=submissions)
+    def submit_one_more(self, asked: Asked) -> None:
+        self.submit(asked)
+
+    def submit(self, asked: Asked) -> None:
+        new = new_task(
+            ordering_key=asked.key,
+            delay=timedelta(seconds=asked.delay),
+            expires_in=timedelta(seconds=asked.life),
+            retries=asked.retries,
             backoff=FIXED,
-            webhook_url="https://caller.example/hook" if told else None,
+            webhook_url="https://caller.example/hook" if asked.told else None,
         )
-        receipt = submit(self.database, asked, key=IdempotencyKey("default", repeat, b"x") if repeat else None)
-        if repeat in self.keys:
-            assert receipt.replayed
-            assert receipt.tasks[0].id == self.ids[self.keys[repeat]].id
+        repeat = IdempotencyKey("default", asked.repeat, b"x") if asked.repeat else None
+        receipt = submit(self.database, new, key=repeat)
+        before = self.keys.get(asked.repeat or "")
+        assert receipt.replayed == (before is not None)
+        if before is not None:
+            assert receipt.tasks[0].id == self.ids[before].id
             return
-        assert not receipt.replayed
-        modelled = self.model.submit(key, delay=delay, life=life, retries=retries, told=told)
+        modelled = self.model.submit(
+            asked.key, delay=asked.delay, life=asked.life, retries=asked.retries, told=asked.told
+        )
         self.ids[modelled] = receipt.tasks[0]
-        if repeat:
-            self.keys[repeat] = modelled
+        if asked.repeat:
+            self.keys[asked.repeat] = modelled
 
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
@@ -112,13 +135,32 @@ class Lives(RuleBasedStateMachine):
                 self.claimed.append((modelled, task))
 
     @precondition(lambda self: self.claimed)
-    @rule(dice=some, outcome=st.sampled_from(["succeeded", "rejected", "failed", "failed", "deferred"]))
-    def settle(self, dice: Any, outcome: str) -> None:
-        modelled, task = dice.choice(self.claimed)
-        holds = self._holds(modelled, task)
-        assert self._settle(task, OUTCOMES[outcome]) == holds
-        if holds:
-            self.model.settle(modelled, outcome)
+    @rule(dice=some, stale=st.booleans(), outcome=st.sampled_from(["succeeded", "rejected", "failed", "deferred"]))
+    def settle(self, dice: Any, stale: bool, outcome: str) -> None:
+        wanted = [(modelled, task) for modelled, task in self.claimed if self._holds(modelled, task) != stale]
+        if wanted:
+            modelled, task = dice.choice(wanted)
+            assert self._settle(task, OUTCOMES[outcome]) == (not stale)
+            if not stale:
+                self.model.settle(modelled, outcome)
+
+    @precondition(lambda self: self.model.due())
+    @rule(outcome=st.sampled_from(["succeeded", "rejected", "rejected", "failed"]))
+    def run(self, outcome: str) -> None:
+        """Claim and settle all that is due, as a worker does when nothing comes between."""
+        self.claim(100)
+        for modelled, task in self.claimed:
+            if self._holds(modelled, task):
+                assert self._settle(task, OUTCOMES[outcome])
+                self.model.settle(modelled, outcome)
+
+    @precondition(lambda self: self.model.due())
+    @rule()
+    def lose(self) -> None:
+        """Claim all that is due, and then the worker dies."""
+        self.claim(100)
+        self.wait(1)
+        self.reclaim()
 
     @precondition(lambda self: self.claimed)
     @rule()
@@ -214,8 +256,10 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def every_task_stands_as_the_model_says(self) -> None:
+        with self.database.read() as conn:
+            found = loading.load(conn, "default", [task.id for task in self.ids.values()])
         for modelled, submitted in self.ids.items():
-            task = look_up(self.database, submitted.id)
+            task = found[submitted.id]
             progress = task.progress
             counters = (progress.generation, progress.seq, progress.number)
             counters += (progress.charged, progress.lost, progress.deferred)  # type: ignore[assignment]
@@ -249,7 +293,7 @@ def _lease(task: Task) -> Lease:
     return task.lease
 
 
-@pytest.mark.timeout(0 if EXAMPLES > 100 else 120)
+@pytest.mark.timeout(0 if EXAMPLES > 100 else 300)
 def test_random_lives_go_as_the_model_says(database: Database, clock: Clock) -> None:
     machine = type("Lives", (Lives,), {"database": database, "clock": clock})
     run_state_machine_as_test(

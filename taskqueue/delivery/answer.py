@@ -7,8 +7,8 @@ import httptools
 from taskqueue.core.outcome import Response
 from taskqueue.delivery.failure import AttemptFailed, clean
 
-READ_CAP = 2**20  # of the body; what goes on beyond is cut off
-WIRE_CAP = 2 * READ_CAP  # of all bytes: chunk sizes, extensions and trailers are no body
+READ_CAP = 2**20  # of one answer's bytes, framing included; it is cut off before another read could pass this
+_LARGEST_READ = 2**18  # that an event loop hands over at once
 KEPT_BODY = 16 * 1024
 HEAD_CAP = 64 * 1024
 MAX_HEADERS = 128
@@ -80,7 +80,7 @@ class Answer:
             self._wrong = self._wrong or "the head is too long"
         if self._wrong is not None:
             raise AttemptFailed("protocol_error", "MalformedAnswer", f"the answer is not valid HTTP: {self._wrong}")
-        self.cut = not self.complete and (self._body_bytes > READ_CAP or self._wire_bytes > WIRE_CAP)
+        self.cut = not self.complete and self._wire_bytes > READ_CAP - _LARGEST_READ
         return self.complete or self.cut
 
     def end(self, *, orderly: bool) -> None:

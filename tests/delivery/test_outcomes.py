@@ -197,8 +197,8 @@ def test_who_speaks_first_is_no_http_server(courier: Courier, target: LocalTarge
     assert outcome.cls.name == "protocol_error"
 
 
-def test_a_body_is_read_to_a_mebibyte_and_kept_to_16_kib(courier: Courier, target: LocalTarget) -> None:
-    sizes = (16 * 1024, 16 * 1024 + 1, 2**20, 2**20 + 1)
+def test_a_body_is_read_and_kept_to_16_kib(courier: Courier, target: LocalTarget) -> None:
+    sizes = (16 * 1024, 16 * 1024 + 1, 2**19)
     target.then(*(answer(200, bytes(size)) for size in sizes))
     for size in sizes:
         outcome = courier.deliver(target.url)
@@ -225,7 +225,7 @@ def test_an_endless_body_is_cut(courier: Courier, target: LocalTarget, flood: tu
     assert outcome.cls.name == "success"
     assert outcome.response is not None
     assert outcome.response.truncated
-    assert outcome.bytes_received < 3 * 2**20
+    assert outcome.bytes_received <= 2**20
     target.wait_for(lambda: target.open_connections == 0)
 
 

@@ -155,12 +155,24 @@ class Lives(RuleBasedStateMachine):
                 self.model.settle(modelled, outcome)
 
     @precondition(lambda self: self.model.due())
+    @rule(times=st.sampled_from([1, 1, 2, 4]))
+    def lose(self, times: int) -> None:
+        """Claim all that is due, and then the worker dies; so often."""
+        for _ in range(times):
+            self.claim(100)
+            self.wait(1)
+            self.reclaim()
+        self.claim(1)
+
+    @precondition(lambda self: any(task.state == "running" for task in self.model.tasks))
     @rule()
-    def lose(self) -> None:
-        """Claim all that is due, and then the worker dies."""
-        self.claim(100)
-        self.wait(1)
-        self.reclaim()
+    def call_off(self) -> None:
+        """Cancel all that runs, and let go of some of it."""
+        running = [(modelled, task) for modelled, task in self.claimed if self._holds(modelled, task)]
+        for place, (modelled, task) in enumerate(running):
+            self.cancel_one(modelled)
+            if place % 2 == 0:
+                self.let_go_of(modelled, task)
 
     @precondition(lambda self: self.claimed)
     @rule()
@@ -211,7 +223,9 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.claimed)
     @rule(dice=some)
     def let_go(self, dice: Any) -> None:
-        modelled, task = dice.choice(self.claimed)
+        self.let_go_of(*dice.choice(self.claimed))
+
+    def let_go_of(self, modelled: Modelled, task: Task) -> None:
         with self.database.begin() as conn:
             leases.let_go(conn, self.database, [_lease(task)])
         if modelled.tombstone and self._newest(modelled, task):
@@ -220,7 +234,9 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(dice=some)
     def cancel(self, dice: Any) -> None:
-        modelled = dice.choice(self.model.tasks)
+        self.cancel_one(dice.choice(self.model.tasks))
+
+    def cancel_one(self, modelled: Modelled) -> None:
         allowed = modelled.state in ("queued", "running")
         with self.database.begin() as conn:
             assert self._allowed(tasks.cancel, conn, self.database, "default", self.ids[modelled].id) == allowed
@@ -240,6 +256,10 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: any(task.reason for task in self.model.tasks))
     @rule(dice=some)
     def redrive(self, dice: Any) -> None:
+        self.redrive_one(dice)
+        self.redrive_one(dice)
+
+    def redrive_one(self, dice: Any) -> None:
         wanted = DeadLetterFilter(include_redriven=True)
         with self.database.begin() as conn:
             letters = dead_letters.search(conn, "default", wanted, cursor=None, limit=100).items
@@ -293,7 +313,7 @@ def _lease(task: Task) -> Lease:
     return task.lease
 
 
-@pytest.mark.timeout(0 if EXAMPLES > 100 else 300)
+@pytest.mark.timeout(0 if EXAMPLES > 100 else 600)  # hypothesis takes five minutes to shorten what failed
 def test_random_lives_go_as_the_model_says(database: Database, clock: Clock) -> None:
     machine = type("Lives", (Lives,), {"database": database, "clock": clock})
     run_state_machine_as_test(

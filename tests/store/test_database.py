@@ -20,6 +20,8 @@ from taskqueue.store.dialect import Hint
 from taskqueue.store.migrations import VERSION_TABLE
 from tests.support.builders import new_task, submit, submit_one
 from tests.support.clock import Clock
+from tests.support.postgres import Lifeline, server_url
+from tests.support.processes import wait_until
 
 
 @pytest.fixture
@@ -96,6 +98,41 @@ def test_postgres_that_may_lose_a_commit_is_refused(postgres_url: str, level: st
         finally:
             database.close()
             conn.execute(sql.SQL("alter database {} reset all").format(name))
+
+
+@pytest.fixture
+def scratch_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database on a server of its own, whose settings may be spoilt."""
+    monkeypatch.delenv("TASKQUEUE_TEST_POSTGRES", raising=False)
+    lifeline = Lifeline()
+    try:
+        url = server_url(lifeline.directory)
+        migrations.upgrade(url)
+        yield url
+    finally:
+        lifeline.close()
+
+
+@pytest.mark.postgres
+def test_a_server_that_may_lose_what_it_wrote_is_refused(scratch_url: str) -> None:
+    database = Database.open(scratch_url)
+    assert database.check() == []
+    with psycopg.connect(scratch_url, autocommit=True) as conn:
+        for count, setting in enumerate(("fsync", "full_page_writes", "synchronous_commit"), 1):
+            switch_off(conn, setting)
+            database.close()
+            with pytest.raises(UnsafeDatabase, match=f"{setting} is off"):
+                database.check()
+            assert len(database.check(allow_unsafe=True)) == count
+    database.close()
+
+
+def switch_off(conn: psycopg.Connection, setting: str) -> None:
+    """Switch a setting of the whole server off, and wait until it is."""
+    conn.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
+    conn.execute("select pg_reload_conf()")
+    asked = sql.SQL("select 1 from pg_settings where name = {} and setting = 'off'").format(sql.Literal(setting))
+    wait_until(lambda: conn.execute(asked).fetchone() is not None, what=f"{setting} to be off")
 
 
 def test_sqlite_that_may_lose_a_commit_would_be_noticed(sqlite_url: str) -> None:

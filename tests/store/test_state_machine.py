@@ -38,7 +38,7 @@ from tests.support.builders import answer, new_task, submit
 from tests.support.clock import Clock
 
 EXAMPLES = int(os.environ.get("TASKQUEUE_TEST_EXAMPLES", "25"))
-STEPS = 40 if EXAMPLES <= 100 else 80
+STEPS = 30 if EXAMPLES <= 100 else 80
 FIXED = Backoff(type=BackoffType.FIXED, initial=timedelta(seconds=BACKOFF), jitter=Jitter.NONE)
 OUTCOMES = {
     "succeeded": answer(200),

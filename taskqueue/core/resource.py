@@ -81,6 +81,7 @@ class TaskResource(TypedDict):
     result: ResultResource | None
     error: ErrorResource | None
     deadReason: str | None
+    deadLetterId: str | None  # what to redrive
     links: dict[str, str]
 
 
@@ -155,7 +156,8 @@ def task_resource(task: Task, *, now: datetime) -> TaskResource:
         "result": _result(last) if ended and last else None,
         "error": _error(task),
         "deadReason": task.ending.reason.value if task.ending and task.ending.reason else None,
-        "links": {"self": f"/v1/tasks/{task.id}", "attempts": f"/v1/tasks/{task.id}/attempts"},
+        "deadLetterId": str(task.dead_letter_id) if task.dead_letter_id else None,
+        "links": _links(task),
     }
 
 
@@ -210,6 +212,16 @@ def rfc3339(instant: datetime) -> str:
 
 def _maybe(instant: datetime | None) -> str | None:
     return rfc3339(instant) if instant else None
+
+
+def _links(task: Task) -> dict[str, str]:
+    itself = f"/v1/tasks/{task.id}"
+    links = {"self": itself, "attempts": f"{itself}/attempts"}
+    if task.spec.webhook_url is not None:
+        links["webhooks"] = f"{itself}/webhooks"
+    if task.dead_letter_id is not None:
+        links["deadLetter"] = f"/v1/dead-letters/{task.dead_letter_id}"
+    return links
 
 
 def _backoff(task: Task) -> BackoffResource | None:

@@ -213,4 +213,5 @@ class Task:
     held: bool = False  # waits behind an older task of its ordering key
     ending: Ending | None = None
     last_attempt: Attempt | None = None  # the newest closed one of this generation, where it was asked for
+    dead_letter_id: DeadLetterId | None = None  # of this generation's death, unless it was redriven or forgotten
     revision: int | None = None  # the generation whose edited redrive changed what is sent

@@ -148,7 +148,10 @@ def _read(conn: Connection, project: str, found: Sequence[Any], *, with_body: bo
         DeadLetter(
             id=DeadLetterId(row.id),
             project=row.project,
-            task=by_generation[row.generation][TaskId(row.task_id)],
+            task=replace(
+                by_generation[row.generation][TaskId(row.task_id)],
+                dead_letter_id=DeadLetterId(row.id) if row.redriven_at is None else None,
+            ),
             generation=row.generation,
             reason=DeadReason(row.reason),
             cls=row._mapping["class"],
@@ -179,6 +182,7 @@ def _revived(task: Task, *, life: timedelta, now: datetime) -> Task:
         expires_at=max(task.expires_at, now + life),
         ending=None,
         last_attempt=None,
+        dead_letter_id=None,
     )
 
 

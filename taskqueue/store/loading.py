@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, null, select
 
-from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId, TaskState
+from taskqueue.core.task import AttemptId, DeadLetterId, Lease, LeaseToken, Task, TaskId, TaskState
 from taskqueue.store import rows
-from taskqueue.store.schema import attempts, endings, ready, revisions, tasks
+from taskqueue.store.schema import attempts, dead_letters, endings, ready, revisions, tasks
 
 
 def load(conn: Connection, project: str, ids: Sequence[TaskId], *, with_body: bool = True) -> dict[TaskId, Task]:
@@ -33,7 +33,7 @@ def load(conn: Connection, project: str, ids: Sequence[TaskId], *, with_body: bo
         if last is not None and last.generation == task.progress.generation:
             task = replace(task, last_attempt=rows.attempt_of(last))
         found[task.id] = task
-    return _with_revisions(conn, project, found, with_body=with_body)
+    return _with_revisions(conn, project, _with_dead_letters(conn, project, found), with_body=with_body)
 
 
 def at_generation(
@@ -62,6 +62,18 @@ def as_sent(conn: Connection, project: str, redriven: Iterable[Task], *, with_bo
         if row.generation <= task.progress.generation:
             changed[task.id] = replace(task, spec=rows.revised(task.spec, row), revision=row.generation)
     return changed
+
+
+def _with_dead_letters(conn: Connection, project: str, found: dict[TaskId, Task]) -> dict[TaskId, Task]:
+    """``found``, where each dead task names the dead letter that can be redriven, if there is one."""
+    dead = {id_: task for id_, task in found.items() if task.state is TaskState.DEAD}
+    if not dead:
+        return found
+    for row in conn.execute(_DEAD_LETTERS, {"of_project": project, "ids": list(dead)}):
+        task = dead[row.task_id]
+        if row.generation == task.progress.generation:
+            found[task.id] = replace(task, dead_letter_id=DeadLetterId(row.id))
+    return found
 
 
 def _with_revisions(
@@ -127,6 +139,9 @@ _TASKS = {body: select(*_columns(tasks, with_body=body)).where(_of(tasks, tasks.
 _LIVING = select(ready).where(_of(ready, ready.c.task_id))
 _ENDED = _newest(endings, endings.c.generation)
 _LATEST_ATTEMPT = _newest(attempts, attempts.c.generation, attempts.c.number)
+_DEAD_LETTERS = select(dead_letters.c.id, dead_letters.c.task_id, dead_letters.c.generation).where(
+    _of(dead_letters, dead_letters.c.task_id), dead_letters.c.redriven_at.is_(None)
+)
 _END_OF_GENERATION = select(endings).where(
     _of(endings, endings.c.task_id), endings.c.generation == bindparam("of_generation")
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, bindparam, update
 from uuid_utils.compat import uuid7
 
 from taskqueue.core.lifecycle import Settlement
-from taskqueue.core.task import TaskId, TaskState
+from taskqueue.core.task import DeadLetterId, TaskId, TaskState
 from taskqueue.core.webhook import notices
 from taskqueue.store import lanes, rows, submissions
 from taskqueue.store.database import Database
@@ -30,7 +31,7 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     now = database.now(conn)
     guarded = [(_guard(item), item) for item in settlements]
     holding = database.dialect.match(conn, [guard for guard, _ in guarded], now=now)
-    held = [item for guard, item in guarded if guard in holding]
+    held = [_with_dead_letter(item) for guard, item in guarded if guard in holding]
     told = [submissions.mint(notice, now=now) for item in held for notice in notices(item, now=now)]
     _, changes = submissions.place(conn, database, told, now=now)
     _add_history(changes, held)
@@ -50,6 +51,13 @@ def _guard(item: Settlement) -> Guard:
         seq=task.progress.seq,
         lapsed=item.attempt is not None and item.attempt.outcome.cls.name == "worker_lost",
     )
+
+
+def _with_dead_letter(item: Settlement) -> Settlement:
+    """A death with the id of its dead letter, which the webhook tells as well."""
+    if item.state is not TaskState.DEAD:
+        return item
+    return replace(item, task=replace(item.task, dead_letter_id=DeadLetterId(uuid7())))
 
 
 def _add_history(changes: Changes, held: Sequence[Settlement]) -> None:
@@ -116,7 +124,7 @@ def _dead_letter(item: Settlement) -> dict[str, Any]:
     assert ending is not None, "only the dead have a dead letter"
     assert ending.reason is not None, "the dead died of something"
     return {
-        "id": uuid7(),
+        "id": task.dead_letter_id,
         "project": task.spec.project,
         "task_id": task.id,
         "generation": item.progress.generation,

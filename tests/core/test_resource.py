@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings
 from taskqueue.core.resource import attempt_resource, masked, rfc3339, status, task_resource
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import DeadReason, Ending, Kind, Progress, Task, TaskState, WebhookEvent
+from taskqueue.core.task import DeadLetterId, DeadReason, Ending, Kind, Progress, Task, TaskState, WebhookEvent
 from tests.core.examples import ATTEMPT_ID, CAUSE, NOW, TASK_ID, an_attempt, answered, cut, queued, running
 
 LATER = NOW + timedelta(seconds=30)
@@ -108,7 +110,12 @@ def test_a_submitted_task_is_shown_as_it_was_asked_for() -> None:
         "result": None,
         "error": None,
         "deadReason": None,
-        "links": {"self": f"/v1/tasks/{TASK_ID}", "attempts": f"/v1/tasks/{TASK_ID}/attempts"},
+        "deadLetterId": None,
+        "links": {
+            "self": f"/v1/tasks/{TASK_ID}",
+            "attempts": f"/v1/tasks/{TASK_ID}/attempts",
+            "webhooks": f"/v1/tasks/{TASK_ID}/webhooks",
+        },
     }
 
 
@@ -116,6 +123,18 @@ def test_a_task_without_a_flow_key_flows_with_its_origin() -> None:
     resource = task_resource(queued(), now=NOW)
     assert (resource["flowKey"], resource["backoff"]) == ("https://target.example:443", None)
     assert task_resource(queued(kind=Kind.WEBHOOK, cause=CAUSE), now=NOW)["kind"] == "webhook"
+
+
+def test_a_dead_task_names_its_dead_letter() -> None:
+    letter = DeadLetterId(UUID(int=7))
+    dead = replace(ended(TaskState.DEAD, outcome=answered(400), reason=DeadReason.REJECTED), dead_letter_id=letter)
+    resource = task_resource(dead, now=NOW)
+    assert resource["deadLetterId"] == str(letter)
+    assert resource["links"]["deadLetter"] == f"/v1/dead-letters/{letter}"
+
+
+def test_links_lead_only_to_what_there_can_be() -> None:
+    assert task_resource(queued(), now=NOW)["links"].keys() == {"self", "attempts"}
 
 
 def test_a_running_task_has_a_start_and_no_next_attempt() -> None:

@@ -6,13 +6,13 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.task import Task, TaskId, TaskState, WebhookEvent
 from taskqueue.store import dead_letters, loading, tasks
 from taskqueue.store.database import Database
-from taskqueue.store.dead_letters import DeadLetterFilter, Edits
+from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits
 from taskqueue.store.schema import attempts
 from taskqueue.store.schema import tasks as tasks_table
 from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, settle_one, submit_one
@@ -23,6 +23,11 @@ pytestmark = pytest.mark.usefixtures("sound")
 def load(database: Database, *ids: TaskId, with_body: bool = True) -> dict[TaskId, Task]:
     with database.read() as conn:
         return loading.load(conn, "default", ids, with_body=with_body)
+
+
+def every_letter(conn: Connection) -> list[DeadLetter]:
+    wanted = DeadLetterFilter(include_redriven=True)
+    return dead_letters.search(conn, "default", wanted, cursor=None, limit=9).items
 
 
 def redrive(database: Database, edits: Edits) -> None:
@@ -54,6 +59,23 @@ def test_a_list_does_without_bodies(database: Database) -> None:
     assert (found[plain.id].spec.body, found[edited.id].spec.body) == (None, None)
     assert (found[edited.id].spec.content_type, found[edited.id].spec.retries) == ("text/plain", 9)
     assert load(database, edited.id)[edited.id].spec.body == b"new"
+
+
+def test_a_dead_task_knows_the_dead_letter_that_can_be_redriven(database: Database) -> None:
+    dead, _ = kill_one(database), kill_one(database)
+    with database.read() as conn:
+        letters = every_letter(conn)
+    for letter in letters:
+        assert letter.id == letter.task.dead_letter_id == look_up(database, letter.task.id).dead_letter_id
+    with database.begin() as conn:
+        redriven = dead_letters.redrive(conn, database, "default", letters[-1].id)
+    assert redriven is not None
+    assert (redriven.dead_letter_id, look_up(database, dead.id).dead_letter_id) == (None, None)
+    settle_one(database, claim_one(database), answer(400))
+    with database.read() as conn:
+        newest, _, oldest = every_letter(conn)
+    assert newest.task.dead_letter_id == look_up(database, dead.id).dead_letter_id == newest.id
+    assert oldest.task.dead_letter_id is None
 
 
 def test_each_generation_is_loaded_as_it_ended(database: Database) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -41,8 +42,12 @@ def webhooks(database: Database, task_id: TaskId) -> list[Task]:
     return [look_up(database, hook.id) for hook in listed]  # a list leaves bodies out
 
 
+def event_of(hook: Task) -> Any:
+    return json.loads(hook.spec.body or b"")
+
+
 def kinds(hooks: list[Task]) -> list[str]:
-    return [json.loads(hook.spec.body or b"")["type"] for hook in hooks]
+    return [event_of(hook)["type"] for hook in hooks]
 
 
 def test_a_success_is_on_record_whole(database: Database) -> None:
@@ -195,6 +200,16 @@ def test_the_webhook_of_a_change_is_written_with_it_or_not_at_all(database: Data
     assert count(database) == before
     assert settle(database, good, bad) == set()
     assert [kinds(webhooks(database, task.id)) for task in claimed] == [["task.attemptFailed", "task.dead"]] * 2
+
+
+def test_the_webhook_of_a_death_names_the_dead_letter(database: Database) -> None:
+    task = submit_one(database, **HOOKED)
+    settle_one(database, claim_one(database), answer(400))
+    told = {event["type"]: event["data"] for event in map(event_of, webhooks(database, task.id))}
+    letter = str(look_up(database, task.id).dead_letter_id)
+    assert told.keys() == {"task.attemptFailed", "task.dead"}
+    for data in told.values():
+        assert (data["deadLetterId"], data["links"]["deadLetter"]) == (letter, f"/v1/dead-letters/{letter}")
 
 
 def test_each_failed_attempt_is_told_once_and_the_end_once(database: Database, clock: Clock) -> None:

@@ -89,6 +89,18 @@ def test_a_redriven_task_starts_over_in_a_new_generation(api: Api, database: Dat
     assert count(api, includeRedriven="true") == 1
 
 
+def test_a_dead_task_leads_to_its_dead_letter_for_as_long_as_it_can_be_redriven(api: Api, database: Database) -> None:
+    letter, deleted = kill(api, database), kill(api, database)
+    api.delete(f"/v1/dead-letters/{deleted['id']}")
+    task = api.get(letter["links"]["task"]).json
+    assert (task["deadLetterId"], task["links"]["deadLetter"]) == (letter["id"], letter["links"]["self"])
+    assert letter["task"]["deadLetterId"] == letter["id"]
+    named = {item["id"]: item["deadLetterId"] for item in api.get("/v1/tasks").json["items"]}
+    assert named == {letter["taskId"]: letter["id"], deleted["taskId"]: None}
+    assert redrive(api, letter).json["deadLetterId"] is None
+    assert "deadLetter" not in api.get(letter["links"]["task"]).json["links"]
+
+
 def test_a_second_redrive_is_a_conflict(api: Api, database: Database) -> None:
     letter = kill(api, database)
     assert redrive(api, letter).status == 200

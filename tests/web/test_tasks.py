@@ -90,7 +90,9 @@ def test_attempts_are_listed_with_their_generation(api: Api, database: Database,
 
 
 def test_webhooks_of_a_task_are_tasks_themselves(api: Api, database: Database) -> None:
-    path = f"/v1/tasks/{api.submit(webhookUrl='https://caller.example/hook')['id']}"
+    task = api.submit(webhookUrl="https://caller.example/hook")
+    path = f"/v1/tasks/{task['id']}"
+    assert task["links"]["webhooks"] == f"{path}/webhooks"
     assert api.get(f"{path}/webhooks").json == {"items": []}
     run(database)
     (webhook,) = api.get(f"{path}/webhooks").json["items"]

@@ -297,7 +297,7 @@ class Tasks:
         return cast("Sequence[Json]", self._call("GET", _path("tasks", task_id, "attempts"))[0]["items"])
 
     def list(self, **filters: str | int | datetime | None) -> Page[Task]:
-        """By status, queue, label, outcome, created_after, created_before, target_host; cursor and limit page."""
+        """By status, kind, queue, label, outcome, created_after, created_before, target_host; cursor, limit."""
         raw, _ = self._call("GET", _path("tasks", **filters))
         return Page([Task(task) for task in raw["items"]], raw["nextCursor"])
 
@@ -309,7 +309,8 @@ class DeadLetters:
         self._call = queue._call
 
     def list(self, **filters: str | int | datetime | None) -> Page[Json]:
-        """By queue, class_, reason, fingerprint, target_host, after, before, label, include_redriven; cursor, limit."""
+        """By task_id, kind, queue, class_, reason, fingerprint, target_host, after, before, label, include_redriven;
+        cursor and limit page."""
         raw, _ = self._call("GET", _path("dead-letters", **filters))
         return Page(raw["items"], raw["nextCursor"])
 

@@ -250,7 +250,11 @@ def _create_dead_letters() -> None:
         ),
     )
     op.create_index("ix_dead_letters_newest", "dead_letters", ["project", "id"])
-    op.create_index("ix_dead_letters_fingerprint", "dead_letters", ["project", "fingerprint", "id"])
+    op.create_index("ix_dead_letters_task", "dead_letters", ["project", "task_id", "id"])
+    op.create_index("ix_dead_letters_open", "dead_letters", ["project", "id"], **_where("redriven_at is null"))
+    for name in ("kind", "queue", "class", "reason", "target_host", "fingerprint"):
+        columns = ["project", name, "id"]
+        op.create_index(f"ix_dead_letters_{name}", "dead_letters", columns, **_where("redriven_at is null"))
     op.create_index("ix_dead_letters_age", "dead_letters", ["died_at", "project"])
 
 

@@ -20,6 +20,8 @@ def dead() -> None:
 
 
 @dead.command("list")
+@click.option("--task", "task_id", metavar="TASK_ID", help="The deaths of one task.")
+@click.option("--kind", help="task or webhook; both unless said otherwise.")
 @click.option("--queue")
 @click.option("--class", "class_", help="The class of the last attempt, as timeout or server_error.")
 @click.option("--reason", help="exhausted, rejected, expired or lost.")
@@ -42,7 +44,7 @@ def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
         return
     columns = ("id", "reason", "class", "diedAt", "taskId")
     rows = (
-        (*(letter[name] for name in columns), letter["task"]["kind"], letter["task"]["targetUrl"])
+        (*(letter[name] for name in columns), letter["kind"], letter["task"]["targetUrl"])
         for letter in page.items
     )
     print_table(("ID", "REASON", "OUTCOME", "DIED", "TASK", "KIND", "TARGET"), rows)

@@ -61,6 +61,7 @@ def tasks() -> None:
 
 @tasks.command("list")
 @click.option("--status", help="scheduled, queued, running, retrying, succeeded, dead or cancelled.")
+@click.option("--kind", help="task (unless said otherwise) or webhook.")
 @click.option("--queue")
 @click.option("--label")
 @click.option("--outcome", help="The class of the newest attempt, as timeout or server_error.")

@@ -14,7 +14,7 @@ from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict
 from taskqueue.core.outcome import Partial
 from taskqueue.core.target import Target
-from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Task, TaskId, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Kind, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint
@@ -42,6 +42,8 @@ class DeadLetter:
 class DeadLetterFilter:
     """What a dead letter must be to be listed or redriven; ``None`` asks nothing."""
 
+    task_id: TaskId | None = None
+    kind: Kind | None = None
     queue: str | None = None
     cls: str | None = None
     reason: str | None = None
@@ -120,6 +122,8 @@ def conditions(project: str, wanted: DeadLetterFilter) -> list[ColumnElement[boo
     columns = dead_letters.c
     found: list[ColumnElement[bool]] = [columns.project == project]
     equal = {
+        "task_id": wanted.task_id,
+        "kind": wanted.kind,
         "queue": wanted.queue,
         "class": wanted.cls,
         "reason": wanted.reason,

@@ -261,7 +261,25 @@ dead_letters = Table(
     UniqueConstraint("project", "task_id", "generation"),
 )
 Index("ix_dead_letters_newest", dead_letters.c.project, dead_letters.c.id)
-Index("ix_dead_letters_fingerprint", dead_letters.c.project, dead_letters.c.fingerprint, dead_letters.c.id)
+Index("ix_dead_letters_task", dead_letters.c.project, dead_letters.c.task_id, dead_letters.c.id)
+# Whoever looks for what can be redriven does not walk over what was: after an outage that may be nearly all there is.
+NOT_REDRIVEN = dead_letters.c.redriven_at.is_(None)
+Index(
+    "ix_dead_letters_open",
+    dead_letters.c.project,
+    dead_letters.c.id,
+    postgresql_where=NOT_REDRIVEN,
+    sqlite_where=NOT_REDRIVEN,
+)
+for _name in ("kind", "queue", "class", "reason", "target_host", "fingerprint"):
+    Index(
+        f"ix_dead_letters_{_name}",
+        dead_letters.c.project,
+        dead_letters.c[_name],
+        dead_letters.c.id,
+        postgresql_where=NOT_REDRIVEN,
+        sqlite_where=NOT_REDRIVEN,
+    )
 Index("ix_dead_letters_age", dead_letters.c.died_at, dead_letters.c.project)
 
 idempotency_keys = Table(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from taskqueue.core.task import DeadLetterId
+from msgspec import UNSET
+
+from taskqueue.core.task import DeadLetterId, TaskId
 from taskqueue.store import dead_letters, operations, tasks
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits
 from taskqueue.web import resources
@@ -148,6 +150,8 @@ OPERATIONS = (
 def _filter(asked: DeadLetterConditions, *, include_redriven: bool = False) -> DeadLetterFilter:
     reason = either(asked.reason, None)
     return DeadLetterFilter(
+        task_id=None if asked.task_id is UNSET else TaskId(asked.task_id),
+        kind=either(asked.kind, None),
         queue=either(asked.queue, None),
         cls=either(asked.cls, None),
         reason=reason.value if reason else None,

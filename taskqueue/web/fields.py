@@ -33,9 +33,14 @@ def plain_text(longest: int, description: str) -> Meta:
     return matching(pattern, f"1 to {longest} characters without control characters", description)
 
 
-def queue_name(description: str) -> Meta:
+def queue_name(description: str, *, hint: str = "") -> Meta:
     expected = "a name of 1 to 64 letters, digits, dots, hyphens and underscores that starts with a letter or digit"
-    return matching(NAME, expected, description)
+    return matching(NAME, expected + hint, description)
+
+
+def id_of(thing: str, description: str) -> Meta:
+    """The id of a ``thing``."""
+    return Meta(description=description, extra={"expected": f"a {thing} id (a UUID)"})
 
 
 def idempotency_key(description: str) -> Meta:

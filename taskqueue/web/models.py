@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Literal
+from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, UnsetType, field
 
@@ -14,9 +15,10 @@ from taskqueue.core.task import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
     DeadReason,
+    Kind,
     WebhookEvent,
 )
-from taskqueue.web.fields import about, idempotency_key, matching, plain_text, queue_name, raw, span
+from taskqueue.web.fields import about, id_of, idempotency_key, matching, plain_text, queue_name, raw, span
 from taskqueue.web.reading import Model
 
 YEAR = timedelta(days=366)
@@ -41,6 +43,7 @@ Timeout = Annotated[
 Retries = Annotated[int, about("Attempts after the first", ge=0, le=100)]
 Instant = Annotated[datetime, Meta(tz=True)]
 Queue = Annotated[str, queue_name("Named lane of work")]
+SoughtQueue = Annotated[str, queue_name("Of this queue", hint="; webhooks are found with kind=webhook")]
 Label = Annotated[str, plain_text(100, "A word to find tasks by")]
 OutcomeClass = Annotated[str, matching(r"^[a-z_]{1,64}", "an outcome class such as timeout", "Outcome class")]
 Host = Annotated[str, plain_text(256, "Host of the target URL")]
@@ -164,7 +167,9 @@ class Redrive(Model):
 class DeadLetterConditions(Model):
     """What dead letters must be to be counted in; what is left out asks nothing."""
 
-    queue: Queue | UnsetType = UNSET
+    task_id: Annotated[UUID, id_of("task", "Of this task")] | UnsetType = UNSET
+    kind: Annotated[Kind, about("Only submitted tasks, or only webhooks")] | UnsetType = UNSET
+    queue: SoughtQueue | UnsetType = UNSET
     cls: OutcomeClass | UnsetType = field(default=UNSET, name="class")
     reason: Annotated[DeadReason, about("Why the task died")] | UnsetType = UNSET
     fingerprint: Annotated[str, plain_text(64, "Deaths of one cause share a fingerprint")] | UnsetType = UNSET
@@ -193,7 +198,8 @@ class FindTasks(Model):
     """Which tasks to list."""
 
     status: Literal["scheduled", "queued", "running", "retrying", "succeeded", "dead", "cancelled"] | UnsetType = UNSET
-    queue: Queue | UnsetType = UNSET
+    kind: Annotated[Kind, about("`webhook` lists the webhooks instead of the tasks that were submitted")] = Kind.TASK
+    queue: SoughtQueue | UnsetType = UNSET
     label: Label | UnsetType = UNSET
     outcome: Annotated[OutcomeClass, about("Outcome class of the newest attempt")] | UnsetType = UNSET
     created_after: Instant | UnsetType = UNSET

@@ -60,6 +60,7 @@ DeadLetterAnswer = TypedDict(
     "DeadLetterAnswer",
     {
         "id": str,
+        "kind": str,
         "taskId": str,
         "generation": int,
         "reason": str,
@@ -148,6 +149,7 @@ def dead_letter_answer(letter: DeadLetter, task: TaskAnswer) -> DeadLetterAnswer
     """``letter`` with ``task`` as much of it as is wanted."""
     return {
         "id": str(letter.id),
+        "kind": letter.task.spec.kind.value,
         "taskId": str(letter.task.id),
         "generation": letter.generation,
         "reason": letter.reason.value,

@@ -152,6 +152,7 @@ def find_tasks(service: Service, call: Call) -> Reply:
     """Follow `nextCursor` with the same conditions for the next page. Payloads are left out."""
     asked = call.query(FindTasks)
     wanted = TaskFilter(
+        kind=asked.kind,
         status=either(asked.status, None),
         queue=either(asked.queue, None),
         label=either(asked.label, None),

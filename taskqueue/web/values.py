@@ -169,7 +169,9 @@ _WORDS = {
 
 def _explained(error: msgspec.ValidationError, expected: str | None) -> str:
     text = str(error)
-    if expected is not None and (text.startswith("Invalid enum value") or "matching regex" in text):
+    if expected is not None and (
+        text.startswith("Invalid enum value") or "matching regex" in text or text == "Invalid UUID"
+    ):
         return f"expected {expected}"
     if text.startswith("Invalid RFC3339"):
         return "expected an RFC 3339 time such as 2030-01-31T08:00:00Z"

@@ -17,6 +17,7 @@ from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Kind, 
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits
+from tests.store import plans
 from tests.store.invariants import faults
 from tests.store.threads import at_once
 from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, settle_one, submit_one
@@ -126,6 +127,47 @@ def test_every_condition_finds_its_own(database: Database, clock: Clock) -> None
     with database.read() as conn:
         assert dead_letters.count(conn, "default", ALL) == 4
         assert dead_letters.count(conn, "default", DeadLetterFilter(cls="bad_request", before=moment)) == 1
+
+
+def test_the_deaths_of_one_task_and_of_one_kind_are_found(database: Database) -> None:
+    dead = kill_one(database, webhook_url="https://caller.example/hook")
+    (hook,) = claim_all(database)
+    settle_one(database, hook, answer(410))
+    other = kill_one(database)
+    (first,) = search(database, task_id=dead.id)
+    assert redrive(database, first.id) is not None
+    settle_one(database, claim_one(database), answer(404))
+    deaths = search(database, task_id=dead.id, include_redriven=True)
+    assert [letter.generation for letter in deaths] == [2, 1]
+    assert ids(search(database, kind=Kind.TASK)) == [dead.id, other.id]
+    assert ids(search(database, kind=Kind.WEBHOOK)) == [hook.id]
+    assert search(database, task_id=other.id, kind=Kind.WEBHOOK) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({}, "ix_dead_letters_open"),
+        ({"include_redriven": True}, "ix_dead_letters_newest"),
+        ({"task_id": uuid4()}, "ix_dead_letters_task"),
+        ({"kind": Kind.WEBHOOK}, "ix_dead_letters_kind"),
+        ({"queue": "mail"}, "ix_dead_letters_queue"),
+        ({"cls": "timeout"}, "ix_dead_letters_class"),
+        ({"reason": "lost"}, "ix_dead_letters_reason"),
+        ({"target_host": "x"}, "ix_dead_letters_target_host"),
+        ({"fingerprint": "x"}, "ix_dead_letters_fingerprint"),
+    ],
+)
+def test_each_condition_is_looked_up_in_an_index_of_its_own(
+    sqlite_url: str, wanted: dict[str, object], index: str
+) -> None:
+    database = Database.open(sqlite_url)
+    with database.read() as conn:
+        with plans.statements(conn) as seen:
+            dead_letters.search(conn, "default", DeadLetterFilter(**wanted), cursor=None, limit=50)  # type: ignore[arg-type]
+        (plan,) = [plans.plan(conn, statement) for statement in seen]
+    database.close()
+    assert index in plan.splitlines()[0]
 
 
 def test_pages_lead_from_the_newest_to_the_oldest(database: Database) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from taskqueue.core.task import Task, TaskState
+from taskqueue.core.task import Kind, Task, TaskState
 from taskqueue.store import dead_letters, operations
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
@@ -218,6 +218,8 @@ def test_every_condition_survives_until_it_is_carried_on(database: Database) -> 
     with database.read() as conn:
         (letter,) = dead_letters.search(conn, "default", ALL, cursor=None, limit=1).items
     wanted = DeadLetterFilter(
+        task_id=dead.id,
+        kind=Kind.TASK,
         queue="default",
         cls="bad_request",
         reason="rejected",

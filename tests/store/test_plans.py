@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from taskqueue.core.task import Kind
 from taskqueue.store import dead_letters, leases, migrations, retention, search, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
@@ -99,11 +100,19 @@ def listen_to_everything(database: Database, clock: Clock) -> dict[str, list[Sai
     hear("prune", write, retention.prune, ended=timedelta(days=14), dead=timedelta(days=30))
     letter = look(dead_letters.search, "default", DeadLetterFilter(), cursor=None, limit=9).items[0]
     page = {"cursor": None, "limit": 50}
-    hear("search dead letters", look, dead_letters.search, "default", DeadLetterFilter(), **page)
+    for name, of in {
+        "search dead letters": DeadLetterFilter(),
+        "search dead letters of a task": DeadLetterFilter(task_id=first.id),
+        "search dead letters by kind": DeadLetterFilter(kind=Kind.WEBHOOK),
+        "search dead letters by class": DeadLetterFilter(cls="timeout"),
+        "search all dead letters": DeadLetterFilter(include_redriven=True),
+    }.items():
+        hear(name, look, dead_letters.search, "default", of, **page)
     hear("redrive", write, dead_letters.redrive, "default", letter.id)
     now = first.created_at
     for name, wanted in {
         "search": TaskFilter(),
+        "search for webhooks": TaskFilter(kind=Kind.WEBHOOK),
         "search by queue": TaskFilter(queue="default"),
         "search by label": TaskFilter(label="red"),
     }.items():

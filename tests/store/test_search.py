@@ -190,6 +190,7 @@ def test_a_found_task_is_the_task_that_is_looked_up_but_for_its_body(database: D
     ("wanted", "table", "index"),
     [
         ({}, "tasks", "ix_tasks_newest"),
+        ({"kind": Kind.WEBHOOK}, "tasks", "ix_tasks_newest"),
         ({"status": "running"}, "ready", None),
         ({"status": "retrying"}, "ready", None),
         ({"status": "queued"}, "ready", None),

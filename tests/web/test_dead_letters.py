@@ -63,6 +63,8 @@ def test_dead_letters_are_found_by_what_they_are(api: Api, database: Database) -
     mail = kill(api, database, queue="mail", labels=["7"])
     kill(api, database, targetUrl="https://other.example/")
     for conditions in (
+        {"taskId": mail["taskId"]},
+        {"taskId": mail["taskId"], "kind": "task"},
         {"queue": "mail"},
         {"label": "7"},
         {"fingerprint": mail["fingerprint"]},
@@ -71,6 +73,36 @@ def test_dead_letters_are_found_by_what_they_are(api: Api, database: Database) -
         assert [item["id"] for item in api.get("/v1/dead-letters", **conditions).json["items"]] == [mail["id"]]
     assert count(api, reason="rejected") == count(api, **{"class": "bad_request"}) == 2
     assert count(api, reason="expired") == count(api, after="2100-01-01T00:00:00Z") == 0
+
+
+def test_the_dead_letter_of_a_webhook_says_what_it_is(api: Api, database: Database) -> None:
+    task = api.submit(webhookUrl="https://caller.example/hook")
+    settle_one(database, claim_one(database), answered(200))
+    settle_one(database, claim_one(database), answered(410))
+    (letter,) = api.get("/v1/dead-letters", kind="webhook").json["items"]
+    (webhook,) = api.get(task["links"]["webhooks"]).json["items"]
+    assert (letter["kind"], letter["taskId"]) == ("webhook", webhook["id"])
+    assert webhook["deadLetterId"] == letter["id"]
+    assert count(api, kind="task") == 0
+    assert count(api) == 1
+    assert api.post("/v1/dead-letters/redrive", {"kind": "task", "dryRun": True}).json == {"count": 0}
+    assert api.post("/v1/dead-letters/redrive", {"taskId": webhook["id"], "dryRun": True}).json == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "sentence"),
+    [
+        ({"taskId": "7"}, "expected a task id (a UUID)"),
+        ({"kind": "webhooks"}, "expected one of: task, webhook"),
+        ({"queue": "$webhooks"}, "webhooks are found with kind=webhook"),
+    ],
+)
+def test_what_no_dead_letter_can_be_is_refused(front: Api, conditions: Json, sentence: str) -> None:
+    for answer in (front.get("/v1/dead-letters", **conditions), front.post("/v1/dead-letters/redrive", conditions)):
+        assert answer.status == 422
+        ((pointer, detail),) = answer.faults.items()
+        assert pointer.strip("/") in conditions
+        assert sentence in detail
 
 
 def test_a_page_of_dead_letters_leads_to_the_next(api: Api, database: Database) -> None:

@@ -98,7 +98,9 @@ def test_webhooks_of_a_task_are_tasks_themselves(api: Api, database: Database) -
     (webhook,) = api.get(f"{path}/webhooks").json["items"]
     assert (webhook["kind"], webhook["targetUrl"]) == ("webhook", "https://caller.example/hook")
     assert api.get(f"/v1/tasks/{webhook['id']}").json["payload"]["type"] == "task.succeeded"
-    assert listed(api) == [path.rpartition("/")[2]]
+    assert listed(api) == listed(api, kind="task") == [task["id"]]
+    assert listed(api, kind="webhook") == listed(api, kind="webhook", status="queued") == [webhook["id"]]
+    assert "kind=webhook" in api.get("/v1/tasks", queue=webhook["queue"]).faults["/queue"]
 
 
 def test_a_list_leaves_payloads_out(api: Api) -> None:

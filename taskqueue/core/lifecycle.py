@@ -149,9 +149,10 @@ def _counted(progress: Progress, outcome: Outcome, rule: _Rule) -> Progress:
     memory, name = progress.memory, outcome.cls.name
     free = rule.charge is Charge.FREE
     failures = memory.failures if name == "success" else {**memory.failures, name: memory.failures.get(name, 0) + 1}
-    return replace(
-        progress,
+    return Progress(
+        generation=progress.generation,
         seq=progress.seq + 1,
+        number=progress.number,
         charged=progress.charged + (rule.charge is Charge.YES),
         lost=progress.lost + (rule.charge is Charge.LOST),
         deferred=progress.deferred + free,

@@ -11,8 +11,9 @@ from uuid_utils.compat import uuid7
 
 from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
 from taskqueue.store.columns import to_micros
-from taskqueue.store.rows import leased_task, records
+from taskqueue.store.rows import leased_task
 from taskqueue.store.schema import WAITING, ready, tasks
+from taskqueue.store.sqlite_driver import Query, driver
 
 _DUE = (
     select(
@@ -33,7 +34,7 @@ _DUE = (
     .order_by(ready.c.not_before)
     .limit(bindparam("limit"))
 )
-# For the driver as it is: SQLAlchemy's conversion of the parameters would cost more than the statement.
+_FIND = Query(_DUE)
 _LEASE = """
     update ready
        set lease_token = ?, attempt_id = ?, lease_until = ?, started_at = ?, worker = ?,
@@ -44,13 +45,12 @@ _LEASE = """
 
 def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Task]:
     """Lease up to ``limit`` tasks that are due at ``now``."""
-    claimed = [
-        _leased(row, worker=worker, now=now) for row in records(conn.execute(_DUE, {"now": now, "limit": limit}))
-    ]
+    start = to_micros(now)
+    claimed = [_leased(row, worker=worker, now=now) for row in _FIND.all(conn, {"now": start, "limit": limit})]
     if claimed:
-        until, start = to_micros(now + lease), to_micros(now)
+        until = to_micros(now + lease)
         held = [task.lease for task in claimed if task.lease]
-        conn.exec_driver_sql(
+        driver(conn).executemany(
             _LEASE,
             [
                 (each.token.bytes, each.attempt_id.bytes, until, start, worker, each.task_id.bytes, each.project)

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import lru_cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +18,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     QueuePool,
-    Table,
     and_,
     bindparam,
     create_engine,
@@ -34,11 +31,12 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from taskqueue.core.errors import InvalidSettings
 from taskqueue.core.task import Lease, Task
 from taskqueue.store import claim_sqlite
-from taskqueue.store.columns import Id, Instant, from_micros, to_micros
+from taskqueue.store.columns import from_micros, to_micros
 from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
-from taskqueue.store.listen_sqlite import SqliteListener, tell
+from taskqueue.store.listen_sqlite import Bell, SqliteListener
 from taskqueue.store.network_file import network_filesystem
 from taskqueue.store.schema import idempotency_keys, ready
+from taskqueue.store.sqlite_driver import driver, insert
 from taskqueue.store.turns import Turns
 
 # Where there is no such clock, as on macOS, the monotonic one counts sleep too.
@@ -59,10 +57,12 @@ class Sqlite:
         self._file = Path(url.database).absolute()
         self._clock = SteadyClock()
         self._turns, self._give_up_at = Turns(), 0.0
+        self._bell = Bell(self._file)
 
     def engines(self) -> tuple[Engine, Engine]:
         writer = self._engine(pool_size=1, busy_timeout=0)
         event.listen(writer, "begin", self._begin_immediate)
+        event.listen(writer, "engine_disposed", lambda _: self._bell.close())
         reader = self._engine(pool_size=8, busy_timeout=int(self._wait * 1000))
         event.listen(reader, "begin", lambda conn: conn.exec_driver_sql("begin"))
         return writer, reader
@@ -105,12 +105,12 @@ class Sqlite:
     def write(self, conn: Connection, changes: Changes) -> None:
         for table, rows in changes.inserts.items():
             if rows:
-                _insert(conn, table, rows)
+                insert(conn, table, rows)
         if changes.rescheduled:
-            conn.exec_driver_sql(_RESCHEDULE, [_plain_hot_row(row) for row in changes.rescheduled])
+            driver(conn).executemany(_RESCHEDULE, [_plain_hot_row(row) for row in changes.rescheduled])
         if changes.gone:
             gone = [(row["project"], row["task_id"].bytes) for row in changes.gone]
-            conn.exec_driver_sql("delete from ready where project = ? and task_id = ?", gone)
+            driver(conn).executemany("delete from ready where project = ? and task_id = ?", gone)
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         inserted = set()
@@ -146,10 +146,9 @@ class Sqlite:
         return {guard for guard in guards if _holds(guard, rows.get(guard.task_id), now)}
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
-        raw: Any = conn.connection.driver_connection
-        raw.commit()
+        driver(conn).commit()
         if hints:
-            tell(self._file, hints)
+            self._bell.ring(hints)
 
     def listener(self, hints: frozenset[Hint]) -> Listener:
         return SqliteListener(self._file, hints)
@@ -170,7 +169,7 @@ class Sqlite:
     def _begin_immediate(self, conn: Connection) -> None:
         """Take the one write lock. Asking again every millisecond is fair between processes: SQLite's own busy handler
         sleeps ever longer, so that a busy neighbour starves us for seconds."""
-        raw: Any = conn.connection.driver_connection
+        raw = driver(conn)
         while time.monotonic() < self._give_up_at:
             try:
                 raw.execute("begin immediate")
@@ -218,31 +217,8 @@ def _holds(guard: Guard, row: Any, now: datetime) -> bool:
     return same and (not guard.lapsed or row.lease_until <= now)
 
 
-def _insert(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert through the driver; SQLAlchemy's conversion of the parameters would cost more than the statement."""
-    statement, conversions = _insertion(table, tuple(rows[0]))
-    parameters = []
-    for row in rows:
-        values = list(row.values())
-        for place, convert in conversions:
-            if values[place] is not None:
-                values[place] = convert(values[place])
-        parameters.append(tuple(values))
-    conn.exec_driver_sql(statement, parameters)
-
-
 def _plain_hot_row(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "not_before": to_micros(row["not_before"]), "task_id": row["task_id"].bytes}
-
-
-@lru_cache(maxsize=64)
-def _insertion(table: Table, names: tuple[str, ...]) -> tuple[str, list[tuple[int, Callable[[Any], Any]]]]:
-    columns = ", ".join(f'"{name}"' for name in names)
-    convert: dict[type, Callable[[Any], Any]] = {Id: attrgetter("bytes"), Instant: to_micros}
-    kinds = [type(table.c[name].type) for name in names]
-    conversions = [(place, convert[kind]) for place, kind in enumerate(kinds) if kind in convert]
-    # Every name comes from the schema.
-    return f"insert into {table.name} ({columns}) values ({', '.join('?' * len(names))})", conversions  # noqa: S608
 
 
 def _configure(raw: Any, busy_timeout: int, wait: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -24,16 +25,32 @@ class Said(NamedTuple):
 def overheard() -> Iterator[list[Said]]:
     """Everything that is sent to any database meanwhile."""
     heard: list[Said] = []
+    traced: list[sqlite3.Connection] = []
 
-    def note(_conn: object, _cursor: object, words: str, parameters: Any, *_more: object) -> None:
+    def note(words: str, parameters: Any = ()) -> None:
         if re.match(r"\s*(select|with|insert|update|delete)\b", words, re.IGNORECASE):
-            heard.append(Said(words, parameters[0] if isinstance(parameters, list) else parameters))
+            heard.append(Said(words, parameters))
 
-    event.listen(Engine, "before_cursor_execute", note)
+    def sent(conn: Connection, _cursor: object, words: str, parameters: Any, *_more: object) -> None:
+        if conn.dialect.name != "sqlite":
+            note(words, parameters[0] if isinstance(parameters, list) else parameters)
+
+    def trace(conn: Connection) -> None:
+        # Much goes straight to this driver, and it tells with every parameter in its place.
+        raw: Any = conn.connection.driver_connection
+        if isinstance(raw, sqlite3.Connection):
+            raw.set_trace_callback(note)
+            traced.append(raw)
+
+    event.listen(Engine, "before_cursor_execute", sent)
+    event.listen(Engine, "engine_connect", trace)
     try:
         yield heard
     finally:
-        event.remove(Engine, "before_cursor_execute", note)
+        event.remove(Engine, "before_cursor_execute", sent)
+        event.remove(Engine, "engine_connect", trace)
+        for raw in traced:
+            raw.set_trace_callback(None)
 
 
 def plan_of(database: Database, said: Said) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +26,12 @@ def about(description: str, **bounds: Any) -> Meta:
 def matching(pattern: str, expected: str, description: str) -> Meta:
     """A text of a certain form; ``expected`` says which, for the message. The pattern must hold to the very end."""
     return Meta(description=description, pattern=pattern + _END, extra={"expected": expected})
+
+
+def one_of(choices: Iterable[str], description: str) -> Meta:
+    """One of a long list of texts."""
+    named = list(choices)
+    return Meta(description=description, extra={"choices": named}, extra_json_schema={"enum": named})
 
 
 def plain_text(longest: int, description: str) -> Meta:

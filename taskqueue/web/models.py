@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, UnsetType, field
 
+from taskqueue.core.outcome import CLASSES
 from taskqueue.core.task import (
     DEFAULT_EXPIRY,
     DEFAULT_QUEUE,
@@ -18,7 +19,7 @@ from taskqueue.core.task import (
     Kind,
     WebhookEvent,
 )
-from taskqueue.web.fields import about, id_of, idempotency_key, matching, plain_text, queue_name, raw, span
+from taskqueue.web.fields import about, id_of, idempotency_key, matching, one_of, plain_text, queue_name, raw, span
 from taskqueue.web.reading import Model
 
 YEAR = timedelta(days=366)
@@ -45,7 +46,7 @@ Instant = Annotated[datetime, Meta(tz=True)]
 Queue = Annotated[str, queue_name("Named lane of work")]
 SoughtQueue = Annotated[str, queue_name("Of this queue", hint="; webhooks are found with kind=webhook")]
 Label = Annotated[str, plain_text(100, "A word to find tasks by")]
-OutcomeClass = Annotated[str, matching(r"^[a-z_]{1,64}", "an outcome class such as timeout", "Outcome class")]
+OutcomeClass = Annotated[str, one_of(CLASSES, "Outcome class")]
 Host = Annotated[str, plain_text(256, "Host of the target URL")]
 Cursor = Annotated[str, about("`nextCursor` of the page before", max_length=512)]
 Limit = Annotated[int, about("Items per page", ge=1, le=200)]
@@ -201,7 +202,7 @@ class FindTasks(Model):
     kind: Annotated[Kind, about("`webhook` lists the webhooks instead of the tasks that were submitted")] = Kind.TASK
     queue: SoughtQueue | UnsetType = UNSET
     label: Label | UnsetType = UNSET
-    outcome: Annotated[OutcomeClass, about("Outcome class of the newest attempt")] | UnsetType = UNSET
+    outcome: Annotated[str, one_of(CLASSES, "Outcome class of the newest attempt")] | UnsetType = UNSET
     created_after: Instant | UnsetType = UNSET
     created_before: Instant | UnsetType = UNSET
     target_host: Host | UnsetType = UNSET

@@ -77,17 +77,19 @@ def read_query(query: str, model: type[M], faults: Faults) -> M | None:
         field = _shape(model).fields.get(name)
         bare = field is not None and not field.textual and _NUMBER_OR_TRUTH.fullmatch(value)
         members[name] = value.encode() if bare else msgspec.json.encode(value)
-    return _assemble(members, model, faults, "")
+    return _assemble(members, model, faults, "", noun="parameter")
 
 
-def _assemble(members: Mapping[str, bytes], model: type[M], faults: Faults, pointer: str) -> M | None:
+def _assemble(
+    members: Mapping[str, bytes], model: type[M], faults: Faults, pointer: str, *, noun: str = "field"
+) -> M | None:
     shape, spelled = _shape(model), dict[str, str]()
     values: dict[str, Any] = {}
     for key, value in members.items():
         name = model.ALIASES.get(key, key)
         field = shape.fields.get(name)
         if field is None:
-            faults.add(below(pointer, key), _unknown(key, model))
+            faults.add(below(pointer, key), _unknown(key, model, noun))
         elif name in spelled:
             faults.add(f"{pointer}/{key}", f"{spelled[name]} and {key} are the same field; give one of them")
         else:
@@ -135,10 +137,14 @@ def _model_reader(model: type[Model]) -> Reader:
     return reader
 
 
-def _unknown(key: str, model: type[Model]) -> str:
+def _unknown(key: str, model: type[Model], noun: str) -> str:
     if key in model.NOT_BUILT:
         return f"{key} is not built yet; leave it out"
     known = [*_shape(model).fields, *model.ALIASES]
+    if not known:
+        return f"unknown {noun}; there are none here, leave it out"
     plain = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(key[:SHOWN_NAME].replace("_", "").lower(), plain, n=1, cutoff=0.75)
-    return "unknown field" + (f"; did you mean {plain[near[0]]}?" if near else "")
+    near = difflib.get_close_matches(key[:SHOWN_NAME].replace("_", "").lower(), plain, n=1, cutoff=0.7)
+    if near:
+        return f"unknown {noun}; did you mean {plain[near[0]]}?"
+    return f"unknown {noun}; there are: {', '.join(known)}"

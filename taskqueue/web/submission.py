@@ -67,6 +67,20 @@ def new_task(
     )
 
 
+def overdue(asked: SubmitTask, now: datetime) -> str | None:
+    """Why the task would expire unstarted if it were accepted at ``now``; ``None`` if it would not.
+
+    This is no fault of the request itself: as the repeat of one that was accepted in time, it is sound.
+    """
+    if asked.expires_at is UNSET:
+        return None
+    if asked.expires_at <= now:
+        return "this time has passed: no attempt could start; name a later one, or leave it out for 7 days"
+    if asked.expires_at <= now + either(asked.delay, timedelta(0)):
+        return "the task would expire before its delay is over"
+    return None
+
+
 def callable_target(url: str, pointer: str, faults: Faults, allowed: AllowedTargets) -> Target | None:
     """``url`` as a target whose spelling may be called; its address is looked at again on every attempt."""
     if url[:9].lower() == "lambda://":
@@ -113,12 +127,23 @@ def _backoff(asked: Backoff, faults: Faults) -> retry.Backoff:
     """The backoff as the core knows it. Waits that were named are never cut by a default."""
     kind = BackoffType(asked.type)
     waits = tuple(either(asked.schedule, ()))
-    if (kind is BackoffType.SCHEDULE) != bool(waits):
-        faults.add(asked.at("schedule"), "schedule belongs to type schedule, which needs it")
+    if kind is BackoffType.SCHEDULE and not asked.given("schedule"):
+        faults.add(asked.at("schedule"), 'type "schedule" needs a schedule: a list of waits such as ["10s", "1m"]')
+    if kind is not BackoffType.SCHEDULE and asked.given("schedule"):
+        faults.add(asked.at("schedule"), 'a schedule goes with type "schedule" alone; name that type or leave it out')
     if asked.factor is not UNSET and kind is not BackoffType.EXPONENTIAL:
-        faults.add(asked.at("factor"), "factor belongs to type exponential")
+        faults.add(asked.at("factor"), 'a factor goes with type "exponential" alone; leave it out')
     if asked.initial is not UNSET and kind is BackoffType.SCHEDULE:
-        faults.add(asked.at("initial"), "the first wait of type schedule stands in schedule")
+        faults.add(
+            asked.at("initial"), 'with type "schedule" the first wait is the first of the schedule; leave it out'
+        )
+    if asked.max is not UNSET:
+        if asked.initial is not UNSET and asked.initial > asked.max:
+            faults.add(
+                asked.at("initial"), "the first wait is longer than max, the longest; raise max or lower initial"
+            )
+        if any(wait > asked.max for wait in waits):
+            faults.add(asked.at("schedule"), "a wait is longer than max, the longest; raise max or leave it out")
     normal = retry.NORMAL
     initial = either(asked.initial, normal.initial)
     return retry.Backoff(
@@ -134,7 +159,8 @@ def _backoff(asked: Backoff, faults: Faults) -> retry.Backoff:
 def _check_times(asked: SubmitTask, faults: Faults) -> None:
     """Refuse times that contradict each other.
 
-    What was sound when a key was first used must stay sound for its repeats, so nothing is refused for being past.
+    What was sound when a key was first used must stay sound for its repeats, so nothing is refused here for being past:
+    see ``overdue``.
     """
     if not asked.given("delay", "runAt", "expiresIn", "expiresAt"):
         return

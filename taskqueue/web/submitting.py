@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 from taskqueue.core.target import AllowedTargets
 from taskqueue.core.task import NewTask
+from taskqueue.store import idempotency_keys
 from taskqueue.store.submissions import DEFAULT_KEY_TTL, IdempotencyKey, Submission
 from taskqueue.web.calls import Call
 from taskqueue.web.fields import VISIBLE_ASCII
 from taskqueue.web.models import SubmitBatch, SubmitTask
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either, read
-from taskqueue.web.submission import new_task
+from taskqueue.web.service import Service
+from taskqueue.web.submission import new_task, overdue
 
 _KEY = re.compile(VISIBLE_ASCII)
 _KEY_POINTER = "/idempotencyKey"  # of the header too: it means the same
 _SINGLE, _BATCH = b"POST /v1/tasks\n", b"POST /v1/tasks/batch\n"
 
 
-def one_task(call: Call, allowed: AllowedTargets) -> Submission:
+def one_task(call: Call, service: Service) -> Submission:
     """The task in the body. Raises a 422 that lists all that is wrong."""
     faults = Faults()
     asked = read(call.text, SubmitTask, faults)
-    task = _task(asked, call, faults, allowed)
+    task = _task(asked, call, faults, service.allowed)
     header = _header_key(call, faults)
     key = _field_key(asked, call.caller.project, faults, header=header) if asked is not None else None
+    if asked is not None:
+        _refuse_overdue([(asked, key)], service, call.caller.project, faults)
     faults.raise_any()
     assert task is not None, "what cannot be accepted leaves a fault"
     return Submission(tasks=(task,), key=key)
 
 
-def many_tasks(call: Call, allowed: AllowedTargets) -> Submission:
+def many_tasks(call: Call, service: Service) -> Submission:
     """The tasks in the body, all of them sound. Raises a 422 that points at each bad one."""
     faults = Faults()
     batch = read(call.text, SubmitBatch, faults)
@@ -42,13 +47,16 @@ def many_tasks(call: Call, allowed: AllowedTargets) -> Submission:
         faults.raise_any()
     assert batch is not None, "what cannot be read leaves a fault"
     project = call.caller.project
-    tasks = [_task(asked, call, faults, allowed) for asked in batch.tasks]
+    tasks = [_task(asked, call, faults, service.allowed) for asked in batch.tasks]
+    whole = _key(project, header, _BATCH + call.text) if header is not None else None
     item_keys = [_field_key(asked, project, faults) for asked in batch.tasks]
     _refuse_repeats(batch.tasks, header, faults)
+    protected = [(asked, whole, key) for asked, key in zip(batch.tasks, item_keys, strict=True)]
+    _refuse_overdue(protected, service, project, faults)
     faults.raise_any()
     return Submission(
         tasks=tuple(task for task in tasks if task is not None),
-        key=_key(project, header, _BATCH + call.text) if header is not None else None,
+        key=whole,
         item_keys=tuple(item_keys) if any(item_keys) else (),
     )
 
@@ -90,3 +98,22 @@ def _refuse_repeats(tasks: list[SubmitTask], header: str | None, faults: Faults)
         if key is not None and key in seen:
             faults.add(asked.at("idempotencyKey"), "this key comes twice in one batch; every task needs its own")
         seen.add(key)
+
+
+def _refuse_overdue(
+    tasks: Iterable[tuple[SubmitTask, *tuple[IdempotencyKey | None, ...]]],
+    service: Service,
+    project: str,
+    faults: Faults,
+) -> None:
+    """Refuse what would expire unstarted, unless one of its keys says that this is the repeat of what was accepted."""
+    now = datetime.now(UTC)
+    late = [(asked, why, keys) for asked, *keys in tasks if (why := overdue(asked, now)) is not None]
+    named = {key.key for _, _, keys in late for key in keys if key is not None}
+    known: set[str] = set()
+    if named and not faults:
+        with service.database.read() as conn:
+            known = idempotency_keys.known(conn, service.database, project, named)
+    for asked, why, keys in late:
+        if not any(key is not None and key.key in known for key in keys):
+            faults.add(asked.at("expiresAt"), why)

@@ -47,7 +47,7 @@ _ONE = Answer("The task", resources.TaskAnswer)
 )
 def submit_task(service: Service, call: Call) -> Reply:
     """202 means that the task survives a power loss. After a 503 nobody knows: repeat it with the same key."""
-    receipt = service.commits.submit(one_task(call, service.allowed))
+    receipt = service.commits.submit(one_task(call, service))
     (task,) = receipt.tasks
     headers = {"Location": f"/v1/tasks/{task.id}", **_replayed(receipt)}
     return Reply(202, resources.whole_task(task, now=_now(service, receipt)), headers)
@@ -68,7 +68,7 @@ def submit_task(service: Service, call: Call) -> Reply:
 )
 def submit_tasks(service: Service, call: Call) -> Reply:
     """All tasks are accepted or none; the problem document points at each bad one."""
-    receipt = service.commits.submit(many_tasks(call, service.allowed))
+    receipt = service.commits.submit(many_tasks(call, service))
     now = _now(service, receipt)
     answer: resources.BatchAnswer = {"tasks": [resources.brief_task(task, now=now) for task in receipt.tasks]}
     return Reply(202, answer, _replayed(receipt))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import types
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from taskqueue.web.problems import Faults
 Reader = Callable[[bytes, str, Faults], Any]
 FAULTY: Any = object()  # what a reader returns once it has left a fault
 SHOWN_NAME = 40
+_SHORT_LIST = 10  # texts that are all named
 
 
 def reader_of(annotation: Any, nested: Callable[[type], Reader]) -> Reader:
@@ -45,15 +48,22 @@ def textual(annotation: Any) -> bool:
 
 def _decoding_reader(annotation: Any, metas: Iterable[msgspec.Meta] = ()) -> Reader:
     decode = msgspec.json.Decoder(annotation).decode
-    expected = _expected(annotation, metas)
+    metas = list(metas)
+    choices = _choices(annotation, metas)
+    expected = _expected(annotation, metas, choices)
 
     def reader(text: bytes, pointer: str, faults: Faults) -> Any:
         try:
-            return decode(text)
+            value = decode(text)
         except msgspec.ValidationError as error:
-            faults.add(pointer, _explained(error, expected))
+            chosen = choices and text.startswith(b'"')
+            faults.add(pointer, _not_among(text, choices) if chosen else _explained(error, expected))
         except msgspec.DecodeError:  # well formed, so it can only be this
             faults.add(pointer, "a text here may not hold half of a surrogate pair")
+        else:
+            if not choices or value in choices:
+                return value
+            faults.add(pointer, _not_among(text, choices))
         return FAULTY
 
     return reader
@@ -64,6 +74,7 @@ def _span_reader(metas: Iterable[msgspec.Meta]) -> Reader:
     least, most = limits["least"], limits["most"]
     decode = _decoding_reader(float | str)
     words = f"{spans.in_words(timedelta(seconds=least))} to {spans.in_words(timedelta(seconds=most))}"
+    expected = f"expected a span from {words} ({least:.15g} to {most:.15g} seconds)"
 
     def reader(text: bytes, pointer: str, faults: Faults) -> Any:
         value = decode(text, pointer, faults)
@@ -76,7 +87,7 @@ def _span_reader(metas: Iterable[msgspec.Meta]) -> Reader:
             return FAULTY
         if least <= length <= most:
             return timedelta(seconds=length)
-        faults.add(pointer, f"expected a span of {words}")
+        faults.add(pointer, expected)
         return FAULTY
 
     return reader
@@ -123,7 +134,7 @@ def _list_reader(read_value: Reader, metas: Iterable[msgspec.Meta]) -> Reader:
             faults.add(pointer, "expected an array")
             return FAULTY
         if not least <= len(elements) <= most:
-            faults.add(pointer, f"expected {least} to {most} items")
+            faults.add(pointer, f"expected {least} to {most} items, got {len(elements)}")
             return FAULTY
         values = [read_value(value, f"{pointer}/{index}", faults) for index, value in enumerate(elements)]
         return [value for value in values if value is not FAULTY]
@@ -144,40 +155,58 @@ def _bare(annotation: Any) -> tuple[Any, list[msgspec.Meta]]:
     return annotation, metas
 
 
-def _expected(annotation: Any, metas: Iterable[msgspec.Meta]) -> str | None:
-    """What a text must be, where msgspec's own words would show a pattern or repeat the value."""
+def _choices(annotation: Any, metas: Iterable[msgspec.Meta]) -> tuple[str, ...]:
+    """The texts a value may be; empty where there are no such."""
     kind, _ = _bare(annotation)
     if get_origin(kind) is Literal:
-        return "one of: " + ", ".join(str(choice) for choice in get_args(kind))
+        return get_args(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return "one of: " + ", ".join(str(choice.value) for choice in kind)
-    return next((meta.extra["expected"] for meta in metas if meta.extra and "expected" in meta.extra), None)
+        return tuple(str(choice.value) for choice in kind)
+    return tuple(choice for meta in metas for choice in (meta.extra or {}).get("choices", ()))
+
+
+def _not_among(text: bytes, choices: tuple[str, ...]) -> str:
+    """What to choose instead of a JSON text: all there is, or of a long list what is like it."""
+    if len(choices) > _SHORT_LIST:
+        sought = text[1 : SHOWN_NAME + 1].decode(errors="replace").rstrip('"').lower()
+        if near := difflib.get_close_matches(sought, choices, n=3, cutoff=0.6):
+            return f"there is no such value; did you mean {' or '.join(near)}?"
+    return f"expected one of: {', '.join(choices)}"
+
+
+def _expected(annotation: Any, metas: Iterable[msgspec.Meta], choices: tuple[str, ...]) -> str | None:
+    """What a value must be, with its bounds, where msgspec's own words would leave them out or repeat the value."""
+    kind, _ = _bare(annotation)
+    for meta in metas:
+        if meta.extra and "expected" in meta.extra:
+            return str(meta.extra["expected"])
+        if meta.ge is not None and meta.le is not None:
+            return f"{'an integer' if kind is int else 'a number'} from {meta.ge:g} to {meta.le:g}"
+        if meta.max_length is not None:
+            return f"a text of {meta.min_length or 0} to {meta.max_length} characters"
+    if kind is datetime:
+        return "an RFC 3339 time with its offset, such as 2030-01-31T08:00:00Z"
+    return f"one of: {', '.join(choices)}" if choices else None
 
 
 _WORDS = {
-    "`str`": "a string",
-    "`int`": "an integer",
-    "`float`": "a number",
-    "`bool`": "true or false",
-    "`array`": "an array",
-    "`object`": "an object",
-    "`null`": "null",
-    "`datetime`": "an RFC 3339 time",
-    "`float | str`": "a number or a string",
+    "str": "a text",
+    "int": "an integer",
+    "float": "a decimal number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+    "float | str": 'a number of seconds or a duration such as "1m30s"',
 }
+_OTHER_TYPE = re.compile(r"Expected `(.+?)`(?:.*, got `(.+?)`)?.*", re.DOTALL)
 
 
 def _explained(error: msgspec.ValidationError, expected: str | None) -> str:
-    text = str(error)
-    if expected is not None and (
-        text.startswith("Invalid enum value") or "matching regex" in text or text == "Invalid UUID"
-    ):
-        return f"expected {expected}"
-    if text.startswith("Invalid RFC3339"):
-        return "expected an RFC 3339 time such as 2030-01-31T08:00:00Z"
-    for theirs, ours in _WORDS.items():
-        text = text.replace(theirs, ours)
-    return text[:1].lower() + text[1:]
+    found = _OTHER_TYPE.fullmatch(str(error))
+    theirs, got = found.groups() if found else (None, None)
+    sentence = f"expected {expected or _WORDS.get(theirs or '', 'another value')}"
+    return f"{sentence}, got {_WORDS[got]}" if got in _WORDS else sentence
 
 
 def below(pointer: str, key: str) -> str:

@@ -94,6 +94,8 @@ def test_the_dead_letter_of_a_webhook_says_what_it_is(api: Api, database: Databa
     [
         ({"taskId": "7"}, "expected a task id (a UUID)"),
         ({"kind": "webhooks"}, "expected one of: task, webhook"),
+        ({"class": "bad_requests"}, "did you mean bad_request?"),
+        ({"reason": "tired"}, "expected one of: exhausted, rejected, expired, lost"),
         ({"queue": "$webhooks"}, "webhooks are found with kind=webhook"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -79,6 +81,22 @@ def test_a_key_is_free_again_after_its_time(api: Api, clock: Clock) -> None:
 def test_a_refused_request_leaves_its_key_free(api: Api) -> None:
     assert api.post("/v1/tasks", {**BODY, "retries": 101}, headers=KEY).status == 422
     assert api.post("/v1/tasks", BODY, headers=KEY).status == 202
+
+
+def test_a_repeat_that_comes_after_the_expiry_is_still_a_repeat(api: Api) -> None:
+    expires_at = datetime.now(UTC) + timedelta(seconds=0.8)
+    body = {**BODY, "expiresAt": expires_at.isoformat()}
+    alone = ids(api.post("/v1/tasks", body, headers=KEY))
+    single = {**body, "idempotencyKey": "a"}
+    batches = [({"tasks": [body, BODY]}, {"Idempotency-Key": "b"}), ({"tasks": [BODY, single]}, None)]
+    whole, mixed = (ids(api.post("/v1/tasks/batch", batch, headers=headers)) for batch, headers in batches)
+    time.sleep(max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
+    assert ids(api.post("/v1/tasks", body, headers=KEY)) == alone
+    assert ids(api.post("/v1/tasks/batch", batches[0][0], headers=batches[0][1])) == whole
+    assert ids(api.post("/v1/tasks/batch", batches[1][0]))[1] == mixed[1]
+    refused = api.post("/v1/tasks", body, headers={"Idempotency-Key": "new"})
+    assert "this time has passed" in refused.faults["/expiresAt"]
+    assert api.post("/v1/tasks/batch", {"tasks": [body]}).faults.keys() == {"/tasks/0/expiresAt"}
 
 
 class TestBatches:

@@ -146,8 +146,32 @@ def test_a_typo_is_refused_with_the_name_that_was_meant(typo: str, meant: str) -
     assert faults_of(**{typo: 3})[f"/{typo}"] == f"unknown field; did you mean {meant}?"
 
 
-def test_a_field_that_is_like_nothing_is_just_unknown() -> None:
-    assert faults_of(zebra=3) == {"/zebra": "unknown field"}
+def test_of_a_field_that_is_like_nothing_the_message_tells_what_there_is() -> None:
+    assert faults_of(zebra=3)["/zebra"].startswith("unknown field; there are: targetUrl, payload, body,")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("retries", 101, "expected an integer from 0 to 100"),
+        ("retries", "3", "expected an integer from 0 to 100, got a text"),
+        ("retries", 3.0, "expected an integer from 0 to 100, got a decimal number"),
+        ("retries", True, "expected an integer from 0 to 100, got true or false"),
+        ("retries", None, "expected an integer from 0 to 100, got null"),
+        ("timeout", 0, "expected a span from 100ms to 12h (0.1 to 43200 seconds)"),
+        ("timeout", [], 'expected a number of seconds or a duration such as "1m30s", got an array'),
+        ("delay", "367d", "expected a span from 0s to 366d (0 to 31622400 seconds)"),
+        ("method", "FETCH", "expected one of: POST, PUT, PATCH, DELETE, GET"),
+        ("method", 3, "expected one of: POST, PUT, PATCH, DELETE, GET, got an integer"),
+        ("targetUrl", "", "expected a text of 1 to 2048 characters"),
+        ("runAt", "tomorrow", "expected an RFC 3339 time with its offset, such as 2030-01-31T08:00:00Z"),
+        ("runAt", 7, "expected an RFC 3339 time with its offset, such as 2030-01-31T08:00:00Z, got an integer"),
+        ("body", {}, "expected a text, got an object"),
+        ("labels", ["l"] * 17, "expected 0 to 16 items, got 17"),
+    ],
+)
+def test_a_message_says_what_would_be_accepted(field: str, value: Any, message: str) -> None:
+    assert faults_of(**{field: value}) == {f"/{field}": message}
 
 
 def test_a_long_unknown_name_is_not_repeated_whole() -> None:
@@ -259,6 +283,24 @@ class TestQueries:
     def test_a_parameter_that_means_nothing_is_refused(self, query: str, pointer: str) -> None:
         _, faults = self.found(query)
         assert list(faults) == [pointer]
+
+    @pytest.mark.parametrize(
+        ("query", "message"),
+        [
+            ("outcome=timeot", "there is no such value; did you mean timeout"),
+            ("outcome=SERVER_ERROR", "there is no such value; did you mean server_error"),
+            ("outcome=zzz", "expected one of: success, dns_not_found,"),
+            ("outcome=", "expected one of: success, dns_not_found,"),
+            ("status=done", "expected one of: scheduled, queued, running, retrying, succeeded, dead, cancelled"),
+            ("kind=all", "expected one of: task, webhook"),
+            ("stat=dead", "unknown parameter; did you mean status?"),
+            ("zebra=1", "unknown parameter; there are: status, kind, queue,"),
+            ("limit=0", "expected an integer from 1 to 200"),
+        ],
+    )
+    def test_a_message_says_what_would_be_found(self, query: str, message: str) -> None:
+        _, faults = self.found(query)
+        assert [detail.startswith(message) for detail in faults.values()] == [True], faults
 
     def test_a_span_may_be_either_kind(self) -> None:
         from taskqueue.web.models import Look

@@ -167,6 +167,8 @@ def test_a_valid_trace_is_continued_and_another_is_dropped(api: Api, database: D
         ({"backoff": {"schedule": [1]}}, {"/backoff/schedule"}),
         ({"backoff": {"type": "fixed", "factor": 2}}, {"/backoff/factor"}),
         ({"backoff": {"type": "schedule", "schedule": [1], "initial": 1}}, {"/backoff/initial"}),
+        ({"backoff": {"initial": "1m", "max": "59s"}}, {"/backoff/initial"}),
+        ({"backoff": {"type": "schedule", "schedule": [1, 61], "max": "1m"}}, {"/backoff/schedule"}),
         ({"idempotencyTtl": "1h"}, {"/idempotencyTtl"}),
         ({"targetUrl": "lambda://function"}, {"/targetUrl"}),
         ({"targetUrl": "https://user:pw@target.example/"}, {"/targetUrl"}),
@@ -183,6 +185,20 @@ def test_an_expiry_before_the_first_attempt_is_refused(front: Api) -> None:
     soon, later = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2))
     assert refused(front, runAt=later, expiresAt=soon).keys() == {"/expiresAt"}
     assert refused(front, runAt=later, expiresIn="1h").keys() == {"/expiresIn"}
+
+
+def test_an_expiry_that_leaves_no_time_to_start_is_refused(front: Api) -> None:
+    ago, soon = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+    assert "this time has passed" in refused(front, expiresAt=ago)["/expiresAt"]
+    assert "before its delay is over" in refused(front, expiresAt=soon, delay="2h")["/expiresAt"]
+    batch = front.post("/v1/tasks/batch", {"tasks": [{"targetUrl": TARGET}, {"targetUrl": TARGET, "expiresAt": ago}]})
+    assert batch.faults.keys() == {"/tasks/1/expiresAt"}
+
+
+def test_a_longest_wait_may_be_shorter_than_the_usual_first_one(api: Api, database: Database) -> None:
+    spec = stored(database, api.submit(backoff={"max": "500ms"})).spec
+    assert spec.backoff is not None
+    assert spec.backoff.delay(1, jitter=1) == timedelta(milliseconds=500)
 
 
 def test_shape_and_meaning_are_judged_in_one_answer(front: Api) -> None:

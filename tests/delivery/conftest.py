@@ -52,6 +52,16 @@ class Courier:
         """Let the event loop notice what happened meanwhile."""
         self.run(asyncio.sleep(seconds))
 
+    def until(self, condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+        """Let the event loop run until ``condition`` holds; fail if it does not within ``seconds``."""
+
+        async def look() -> None:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await asyncio.sleep(0.005)
+
+        self.run(look())
+
 
 def request(
     url: str,
@@ -59,7 +69,7 @@ def request(
     method: str = "POST",
     headers: tuple[tuple[str, str], ...] = (),
     body: bytes | None = b"{}",
-    timeout: float = 5.0,
+    timeout: float = 20.0,
 ) -> Request:
     span = timedelta(seconds=timeout)
     return Request(target=parse_target(url), method=method, headers=headers, body=body, timeout=span)

@@ -108,5 +108,7 @@ def test_time_in_each_phase_adds_up() -> None:
     for phase in (Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.SENDING, Phase.SENT, Phase.HEADERS, Phase.BODY):
         trace.enter(phase)
     timings = trace.timings()
-    assert all(span is not None and 0 <= span < 1 for span in (timings.dns, timings.connect, timings.tls, timings.wait))
+    assert all(
+        span is not None and 0 <= span < 20 for span in (timings.dns, timings.connect, timings.tls, timings.wait)
+    )
     assert Trace().timings().dns is None

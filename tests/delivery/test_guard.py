@@ -28,7 +28,7 @@ def resolver(*answers: Sequence[str]) -> Resolver:
 
 
 def assert_forbidden(courier: Courier, url: str, address: str) -> None:
-    outcome = courier.deliver(url, timeout=2)
+    outcome = courier.deliver(url)
     assert outcome.cls.name == "target_forbidden"
     assert outcome.partial is Partial.NO
     assert (outcome.bytes_sent, outcome.bytes_received) == (0, 0)

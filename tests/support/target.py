@@ -268,7 +268,7 @@ class LocalTarget:
             self.hits.append(hit)
         return hit
 
-    def wait_for(self, condition: Callable[[], object], *, seconds: float = 5.0) -> None:
+    def wait_for(self, condition: Callable[[], object], *, seconds: float = 20.0) -> None:
         """Wait until ``condition`` holds; fail if it does not within ``seconds``."""
         until = time.monotonic() + seconds
         while not condition():

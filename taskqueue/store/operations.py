@@ -27,16 +27,23 @@ _LONGEST_STEP = timedelta(seconds=1)  # a rate is not saved up while nobody work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One piece of bulk work. ``total`` fitted at its start; ``done`` ends below it if others were faster."""
+    """One piece of bulk work. Of the ``matched`` rows that fitted at its start, each ends done, failed or skipped."""
 
     id: OperationId
     project: str
     verb: str
-    total: int
-    done: int
+    wanted: DeadLetterFilter
+    matched: int
+    done: int = 0
+    failed: int = 0  # could not be done for a fault of ours, and stand as they were
     rate: float | None
     created_at: datetime
-    finished_at: datetime | None
+    finished_at: datetime | None = None
+
+    @property
+    def skipped(self) -> int:
+        """Rows that somebody else was faster with; known once the operation has finished, 0 until then."""
+        return 0 if self.finished_at is None else max(0, self.matched - self.done - self.failed)
 
 
 def start_redrive(
@@ -50,14 +57,13 @@ def start_redrive(
         id=OperationId(uuid7()),
         project=project,
         verb="redrive",
-        total=dead_letters.count(conn, project, wanted),
-        done=0,
+        wanted=wanted,
+        matched=dead_letters.count(conn, project, wanted),
         rate=rate,
         created_at=now,
-        finished_at=None,
     )
-    row = {**asdict(operation), "filter": msgspec.json.encode(asdict(wanted)), "advanced_at": now}
-    conn.execute(insert(operations), row)
+    row = asdict(operation)
+    conn.execute(insert(operations), {**row, "filter": msgspec.json.encode(row.pop("wanted")), "advanced_at": now})
     database.hint(conn, Hint.READY)
     return operation
 
@@ -77,14 +83,14 @@ def advance(conn: Connection, database: Database) -> int:
     if row is None:
         return 0
     # Guarded by when it was last advanced: of two workers here at once, one does this step.
-    step = {"of_project": row.project, "of_id": row.id, "seen": row.advanced_at, "now": now}
-    if not conn.execute(_TAKE, step).rowcount:
+    guard = {"of_project": row.project, "of_id": row.id, "seen": row.advanced_at, "now": now}
+    if not conn.execute(_TAKE, guard).rowcount:
         return 0
-    done, last = _redrive(conn, database, row, allowed)
-    finished = now if last is None else None
-    outcome = {"of_project": row.project, "of_id": row.id, "done": done, "last": last, "finished": finished}
+    step = _redrive(conn, database, _operation(row), cursor=row.cursor, limit=allowed)
+    finished = now if step.last is None else None
+    outcome = {"of_project": row.project, "of_id": row.id, **asdict(step), "finished": finished}
     conn.execute(_NOTE, outcome)
-    return done
+    return step.done
 
 
 def _allowed(row: Any, now: datetime) -> int:
@@ -97,25 +103,41 @@ def _allowed(row: Any, now: datetime) -> int:
     return max(0, min(BATCH, int(min(earned, max(_LONGEST_STEP.total_seconds() * row.rate, 1.0)))))
 
 
-def _redrive(conn: Connection, database: Database, row: Any, allowed: int) -> tuple[int, UUID | None]:
-    """Redrive the next ``allowed`` letters; return how many, and where to go on (``None``: all seen)."""
-    wanted = msgspec.json.decode(row.filter, type=DeadLetterFilter)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one step came to, and the last row it looked at; ``None`` when it has seen all."""
+
+    done: int
+    failed: int
+    last: UUID | None
+
+
+def _redrive(conn: Connection, database: Database, operation: Operation, *, cursor: UUID | None, limit: int) -> _Step:
+    """Redrive the next ``limit`` letters."""
+    project = operation.project
     # Oldest first, by id; the cursor passes over what another redrive took meanwhile.
-    statement = select(dead_letters_table.c.id).where(*dead_letters.conditions(row.project, wanted))
-    if row.cursor is not None:
-        statement = statement.where(dead_letters_table.c.id > row.cursor)
-    ids = conn.execute(statement.order_by(dead_letters_table.c.id).limit(allowed)).scalars().all()
+    statement = select(dead_letters_table.c.id).where(*dead_letters.conditions(project, operation.wanted))
+    if cursor is not None:
+        statement = statement.where(dead_letters_table.c.id > cursor)
+    ids = conn.execute(statement.order_by(dead_letters_table.c.id).limit(limit)).scalars().all()
     # All lanes at once: one by one, in the order of the letters, they could be taken crosswise with a submit.
-    database.dialect.lock_lanes(
-        conn, [Lane(*lane) for lane in conn.execute(_LANES, {"of_project": row.project, "ids": ids})]
-    )
-    done = 0
-    for id_ in ids:
-        try:
-            done += dead_letters.redrive(conn, database, row.project, DeadLetterId(id_)) is not None
-        except Conflict:  # somebody pressed the button for this one
-            continue
-    return done, ids[-1] if len(ids) == allowed else None
+    lanes = conn.execute(_LANES, {"of_project": project, "ids": ids})
+    database.dialect.lock_lanes(conn, [Lane(*lane) for lane in lanes])
+    results = [_redrive_one(conn, database, project, DeadLetterId(id_)) for id_ in ids]
+    return _Step(results.count(True), results.count(False), ids[-1] if len(ids) == limit else None)
+
+
+def _redrive_one(conn: Connection, database: Database, project: str, id_: DeadLetterId) -> bool | None:
+    """Whether it was redriven; ``None`` when somebody else was faster. A letter that cannot be must stop no other."""
+    try:
+        with conn.begin_nested():
+            return True if dead_letters.redrive(conn, database, project, id_) is not None else None
+    except Conflict:  # somebody pressed the button for this one
+        return None
+    except Exception as error:
+        if database.dialect.transient(error):
+            raise
+        return False
 
 
 def _operation(row: Any) -> Operation:
@@ -123,8 +145,10 @@ def _operation(row: Any) -> Operation:
         id=OperationId(row.id),
         project=row.project,
         verb=row.verb,
-        total=row.total,
+        wanted=msgspec.json.decode(row.filter, type=DeadLetterFilter),
+        matched=row.matched,
         done=row.done,
+        failed=row.failed,
         rate=row.rate,
         created_at=row.created_at,
         finished_at=row.finished_at,
@@ -158,6 +182,7 @@ _NOTE = (
     .where(*_MINE)
     .values(
         done=operations.c.done + bindparam("done"),
+        failed=operations.c.failed + bindparam("failed"),
         cursor=bindparam("last"),
         finished_at=bindparam("finished"),
     )

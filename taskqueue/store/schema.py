@@ -302,8 +302,9 @@ operations = Table(
     Column("verb", Text, nullable=False),
     Column("filter", LargeBinary, nullable=False),  # JSON
     Column("rate", Float),  # rows per second; NULL: as fast as it goes
-    Column("total", BigInteger, nullable=False),
+    Column("matched", BigInteger, nullable=False),  # when it began
     Column("done", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
     Column("cursor", Id),  # the last row looked at
     Column("created_at", Instant, nullable=False),
     Column("advanced_at", Instant, nullable=False),

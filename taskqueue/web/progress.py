@@ -21,7 +21,8 @@ from taskqueue.web.service import Service
     answers={200: Answer("The operation and its progress", resources.OperationAnswer)},
 )
 def get_operation(service: Service, call: Call) -> Reply:
-    """`done` may end below `total` where others were faster."""
+    """Of what `matched` at the start, each ends `done`, `skipped` (somebody else was faster; counted at the end) or
+    `failed` (a fault of ours; it stands as it was)."""
     with service.database.read() as conn:
         found = operations.get(conn, call.caller.project, OperationId(call.thing()))
     if found is None:

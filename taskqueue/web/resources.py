@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
 from msgspec import Raw
 
 from taskqueue.core.resource import AttemptResource, TaskResource, attempt_resource, rfc3339, task_resource
 from taskqueue.core.task import Attempt, Task
-from taskqueue.store.dead_letters import DeadLetter
+from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter
 from taskqueue.store.operations import Operation
 from taskqueue.web import scan
 from taskqueue.web.contents import JSON
@@ -90,13 +90,16 @@ class Count(TypedDict):
 
 
 class OperationAnswer(TypedDict):
-    """Bulk work and how far it is."""
+    """Bulk work and how far it is: each of what matched at its start ends done, failed or skipped."""
 
     id: str
     verb: str
-    status: str
-    total: int
+    status: Literal["running", "finished"]
+    conditions: dict[str, str]  # as they were asked; `before` is the start of the operation at the latest
+    matched: int
     done: int
+    skipped: int  # others were faster with these; counted at the end
+    failed: int  # these stand as they were: a redrive of one of them by hand tells why
     ratePerSecond: float | None
     createdAt: str
     finishedAt: str | None
@@ -168,13 +171,32 @@ def operation_answer(operation: Operation) -> OperationAnswer:
         "id": str(operation.id),
         "verb": operation.verb,
         "status": "finished" if operation.finished_at else "running",
-        "total": operation.total,
+        "conditions": _conditions(operation.wanted),
+        "matched": operation.matched,
         "done": operation.done,
+        "skipped": operation.skipped,
+        "failed": operation.failed,
         "ratePerSecond": operation.rate,
         "createdAt": rfc3339(operation.created_at),
         "finishedAt": rfc3339(operation.finished_at) if operation.finished_at else None,
         "links": {"self": f"/v1/operations/{operation.id}"},
     }
+
+
+def _conditions(wanted: DeadLetterFilter) -> dict[str, str]:
+    asked = {
+        "taskId": wanted.task_id,
+        "kind": wanted.kind,
+        "queue": wanted.queue,
+        "class": wanted.cls,
+        "reason": wanted.reason,
+        "fingerprint": wanted.fingerprint,
+        "targetHost": wanted.target_host,
+        "label": wanted.label,
+        "after": wanted.after and rfc3339(wanted.after),
+        "before": wanted.before and rfc3339(wanted.before),
+    }
+    return {name: str(value) for name, value in asked.items() if value is not None}
 
 
 def _readable(body: bytes) -> bool:

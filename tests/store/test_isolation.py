@@ -115,7 +115,7 @@ def test_a_tombstone_of_ours_stands_until_we_let_go(database: Database, running:
 def test_a_bulk_redrive_of_theirs_passes_our_letters_over(database: Database, letter: DeadLetter) -> None:
     with database.begin() as conn:
         operation = operations.start_redrive(conn, database, THEIRS, DeadLetterFilter(), rate=None)
-    assert operation.total == 0
+    assert operation.matched == 0
     with database.begin() as conn:
         assert operations.advance(conn, database) == 0
     assert look_up(database, letter.task.id).state is TaskState.DEAD

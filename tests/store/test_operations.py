@@ -6,12 +6,14 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from sqlalchemy import update
 
 from taskqueue.core.task import Kind, Task, TaskState
 from taskqueue.store import dead_letters, operations
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.operations import BATCH, Operation
+from taskqueue.store.schema import tasks as tasks_table
 from tests.store.steps import settle_all
 from tests.store.threads import at_once, results
 from tests.support.builders import claim_all, look_up, new_task, submit
@@ -62,16 +64,16 @@ def queued(database: Database, tasks: list[Task]) -> int:
 def test_every_letter_that_fits_is_redriven(database: Database) -> None:
     mail, other = kill(database, 5, queue="mail"), kill(database, 3, queue="other")
     operation = start(database, DeadLetterFilter(queue="mail"))
-    assert (operation.total, operation.done, operation.finished_at, operation.verb) == (5, 0, None, "redrive")
+    assert (operation.matched, operation.done, operation.finished_at, operation.verb) == (5, 0, None, "redrive")
     advance_until_done(database, operation)
     done = get(database, operation)
-    assert (done.total, done.done) == (5, 5)
+    assert (done.matched, done.done) == (5, 5)
     assert (queued(database, mail), queued(database, other)) == (5, 0)
 
 
 def test_an_operation_with_nothing_to_do_ends(database: Database) -> None:
     operation = start(database)
-    assert operation.total == 0
+    assert operation.matched == 0
     advance_until_done(database, operation)
 
 
@@ -173,7 +175,7 @@ def test_pressing_twice_does_not_redrive_twice(database: Database) -> None:
     first, second = start(database), start(database)
     advance_until_done(database, first)
     advance_until_done(database, second)
-    assert (first.total, second.total) == (20, 20)
+    assert (first.matched, second.matched) == (20, 20)
     assert get(database, first).done + get(database, second).done == 20
     assert {look_up(database, task.id).progress.generation for task in dead} == {2}
 
@@ -184,9 +186,28 @@ def test_one_redriven_by_hand_meanwhile_is_passed_over(database: Database) -> No
     with database.begin() as conn:
         letters = dead_letters.search(conn, "default", ALL, cursor=None, limit=10).items
         dead_letters.redrive(conn, database, "default", letters[1].id)
+    assert get(database, operation).skipped == 0, "nobody can tell before the end"
     advance_until_done(database, operation)
-    assert get(database, operation).done == 2
+    ended = get(database, operation)
+    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (3, 2, 1, 0)
     assert {look_up(database, task.id).progress.generation for task in dead} == {2}
+
+
+def test_one_that_cannot_be_redriven_is_counted_and_stops_no_other(database: Database) -> None:
+    dead = kill(database, 3)
+    odd = update(tasks_table).where(tasks_table.c.id == dead[1].id)
+    with database.begin() as conn:  # as a newer version may write it, one whose waits this version cannot read
+        conn.execute(odd.values(backoff=b'{"type": "fibonacci"}'))
+    operation = start(database)
+    advance_until_done(database, operation)
+    ended = get(database, operation)
+    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (3, 2, 0, 1)
+    with database.begin() as conn:
+        conn.execute(odd.values(backoff=None))
+    assert [look_up(database, task.id).progress.generation for task in dead] == [2, 1, 2]
+    again = start(database)
+    advance_until_done(database, again)
+    assert get(database, again).done == 1
 
 
 def test_what_dies_later_is_no_part_of_it(database: Database, clock: Clock) -> None:
@@ -207,7 +228,7 @@ def test_a_narrower_end_is_kept(database: Database, clock: Clock) -> None:
     clock.advance(hours=1)
     kill(database, 2)
     operation = start(database, DeadLetterFilter(before=middle))
-    assert operation.total == 2
+    assert operation.matched == 2
     advance_until_done(database, operation)
     assert queued(database, early) == 2
 
@@ -237,7 +258,7 @@ def test_each_project_sees_its_own_operations_and_redrives_its_own_letters(datab
     theirs = kill(database, 2, project="theirs")
     mine = kill(database, 1)
     operation = start(database)
-    assert operation.total == 1
+    assert operation.matched == 1
     advance_until_done(database, operation)
     with database.read() as conn:
         assert operations.get(conn, "theirs", operation.id) is None

@@ -203,18 +203,22 @@ class TestMany:
         assert count(api) == 2
 
     def test_an_operation_redrives_what_fits_and_tells_how_far_it_is(self, api: Api, database: Database) -> None:
-        kill(api, database, queue="mail")
+        letters = [kill(api, database, queue="mail") for _ in range(2)]
         kill(api, database)
-        answer = api.post("/v1/dead-letters/redrive", {"queue": "mail"})
+        answer = api.post("/v1/dead-letters/redrive", {"queue": "mail", "kind": "task"})
         assert answer.status == 202
-        assert (answer.json["total"], answer.json["done"], answer.json["status"]) == (1, 0, "running")
+        assert (answer.json["matched"], answer.json["done"], answer.json["status"]) == (2, 0, "running")
+        conditions = answer.json["conditions"]
+        assert conditions == {"queue": "mail", "kind": "task", "before": answer.json["createdAt"]}
+        redrive(api, letters[0])
         while True:
             with database.begin() as conn:
                 operations.advance(conn, database)
             progress = api.get(answer.headers["location"]).json
             if progress["status"] == "finished":
                 break
-        assert (progress["total"], progress["done"]) == (1, 1)
+        told = {name: progress[name] for name in ("matched", "done", "skipped", "failed")}
+        assert told == {"matched": 2, "done": 1, "skipped": 1, "failed": 0}
         assert count(api) == 1
 
     def test_pressing_twice_redrives_nothing_twice(self, api: Api, database: Database, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Table
 
-from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task
 from taskqueue.store import rows
 from taskqueue.store.schema import attempts, endings, ready, tasks

@@ -12,7 +12,7 @@ from bench.report import Row
 from bench.rounds import Sample, compare, repeated
 from bench.sizes import Sizes
 from bench.work import fill, lease_all, settlements
-from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.settlement import Settlement
 from taskqueue.store.database import Database
 from taskqueue.store.settlements import settle
 

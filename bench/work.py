@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Response, Timings, read_answer
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import NewTask, Task, TaskSpec
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 from taskqueue.store.submissions import Submission, submit

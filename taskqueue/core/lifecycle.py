@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from taskqueue.core import retry
+from taskqueue.core import reconcile, retry
 from taskqueue.core.errors import Conflict
-from taskqueue.core.outcome import CLASSES, Charge, Outcome, OutcomeClass, Partial, Wait
-from taskqueue.core.task import (
-    Attempt,
-    DeadReason,
-    Ending,
-    Kind,
-    Memory,
-    Progress,
-    Task,
-    TaskState,
-    WebhookEvent,
-)
+from taskqueue.core.memory import Asking
+from taskqueue.core.outcome import CLASSES, Charge, Outcome
+from taskqueue.core.policy import OnUnknown
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.settlement import Settlement, closed, ended, waiting
+from taskqueue.core.task import Attempt, AttemptKind, Progress, Task, TaskState
+from taskqueue.core.terms import Limits, Terms
 
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.DEAD, TaskState.CANCELLED}),
@@ -32,44 +25,28 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an operator may set about how long a task is kept trying."""
-
-    lost_limit: int = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What to write, in one transaction, once a task's state changes. Exactly one of ``wait`` and ``ending`` is set."""
-
-    task: Task  # as it stood: its lease (or its having none) is the guard
-    progress: Progress  # as it stands after
-    attempt: Attempt | None  # the one that closes, if one was open
-    wait: timedelta | None = None  # until the next attempt, from the moment of settling
-    ending: Ending | None = None
-    events: tuple[WebhookEvent, ...] = ()  # what the caller asked to be told of this change
-
-    @property
-    def state(self) -> TaskState:
-        return TaskState.QUEUED if self.ending is None else self.ending.state
-
-
 def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits: Limits) -> Settlement:
     """What ``outcome`` makes of a running task. ``jitter`` is drawn from [0, 1]; nothing here waits or writes."""
-    named = retry.retry_after(outcome.retry_after, now) if outcome.retry_after is not None else None
-    rule = _Rule.of(task, outcome, named=named)
-    progress = _counted(task.progress, outcome, rule)
-    attempt = _closed(task, outcome, now=now, charged=rule.charge is Charge.YES)
+    if task.progress.memory.asking is not None:
+        return _decide_asked(task, task.progress.memory.asking, outcome, now=now, jitter=jitter)
+    terms = Terms.of(task, outcome, named=_named(outcome, now))
+    attempt = closed(task, outcome, now=now, charged=terms.charge is Charge.YES, kind=AttemptKind.CALL)
+    progress = terms.counted(task.progress, now=now, fingerprint=attempt.fingerprint)
     if outcome.cls.name == "success":
         return _end(task, progress, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
-    reason = _reason_to_die(progress, rule, limits)
-    if reason is None:
-        wait = _wait(progress, rule, named=named, jitter=jitter)
-        if now + wait < task.expires_at:
-            return _retry(task, progress, wait=wait, attempt=attempt)
-        reason = DeadReason.EXPIRED
-    return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
+    reason = terms.reason_to_die(task, progress, limits)
+    wait = terms.wait(progress, jitter=jitter)
+    if reason is None and (last := terms.last_start(progress)) is not None and now + wait > last:
+        reason = DeadReason.EXHAUSTED
+    if now + wait >= task.expires_at:
+        return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason or DeadReason.EXPIRED, attempt=attempt)
+    if reconcile.wanted(task, outcome):
+        # Asked when the retry would have begun: until then the work may still be going on.
+        asking = replace(progress, memory=progress.memory.asks(Asking(then=reason)))
+        return waiting(task, asking, wait=wait, attempt=attempt)
+    if reason is not None:
+        return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
+    return waiting(task, progress, wait=wait, attempt=attempt)
 
 
 def expire(task: Task, *, now: datetime) -> Settlement:
@@ -86,8 +63,11 @@ def cancel(task: Task, *, now: datetime) -> Settlement:
         outcome = Outcome(
             cls=CLASSES["cancelled"], error_type="Cancelled", error_message="the task was cancelled while running"
         )
-        progress = _counted(task.progress, outcome, _Rule.of(task, outcome, named=None))
-        attempt = _closed(task, outcome, now=now, charged=True)
+        if task.progress.memory.asking is not None:
+            attempt = closed(task, outcome, now=now, charged=False, kind=AttemptKind.RECONCILE)
+        else:
+            attempt = closed(task, outcome, now=now, charged=True, kind=AttemptKind.CALL)
+            progress = Terms.of(task, outcome, named=None).counted(task.progress, now=now, fingerprint=None)
     return _end(task, progress, now=now, state=TaskState.CANCELLED, attempt=attempt)
 
 
@@ -102,111 +82,45 @@ def require(state: TaskState, following: TaskState) -> None:
         raise Conflict(f"the task is {state}; it cannot become {following}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What this outcome means for this task: the class's row, as the task's kind and the target's word change it."""
-
-    retryable: bool
-    max_retries: int | None
-    charge: Charge
-    backoff: retry.Backoff
-    now: bool
-    retries: int
-
-    @classmethod
-    def of(cls, task: Task, outcome: Outcome, *, named: timedelta | None) -> _Rule:
-        """``named`` is the wait that the target asked for, if it did so in words that can be read."""
-        row = outcome.cls
-        if task.spec.kind is Kind.WEBHOOK:
-            return cls._of_webhook(row)
-        charge = row.charge
-        if charge is Charge.FREE_WITH_RETRY_AFTER:
-            charge = Charge.FREE if named is not None else Charge.YES
-        return cls(
-            retryable=row.retryable or outcome.forced_retry,
-            max_retries=row.max_retries,
-            charge=charge,
-            backoff=retry.backoff_for(row.wait, task.spec.backoff),
-            now=row.wait is Wait.NOW,
-            retries=task.spec.retries,
-        )
-
-    @classmethod
-    def _of_webhook(cls, row: OutcomeClass) -> _Rule:
-        """A webhook is sent until 2xx or its schedule ends; only 410 and a forbidden address stop it."""
-        ours = row.charge is Charge.LOST or row.name in ("released", "local_resource")
-        return cls(
-            retryable=row.name not in ("gone", "target_forbidden", "cancelled"),
-            max_retries=None,
-            charge=row.charge if ours else Charge.YES,
-            backoff=retry.WEBHOOK,
-            now=row.wait is Wait.NOW,
-            retries=retry.WEBHOOK_RETRIES,
-        )
-
-
-def _counted(progress: Progress, outcome: Outcome, rule: _Rule) -> Progress:
-    memory, name = progress.memory, outcome.cls.name
-    free = rule.charge is Charge.FREE
-    failures = memory.failures if name == "success" else {**memory.failures, name: memory.failures.get(name, 0) + 1}
-    return Progress(
-        generation=progress.generation,
-        seq=progress.seq + 1,
-        number=progress.number,
-        charged=progress.charged + (rule.charge is Charge.YES),
-        lost=progress.lost + (rule.charge is Charge.LOST),
-        deferred=progress.deferred + free,
-        memory=Memory(
-            failures=failures,
-            deferrals=memory.deferrals + 1 if free else 0,
-            worst_partial=max(memory.worst_partial, outcome.partial if name != "success" else Partial.NO),
-            previous=name,
-        ),
+def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime, jitter: float) -> Settlement:
+    """What the answer of the reconcile URL makes of a task whose last attempt may have done the work."""
+    reading = reconcile.read(outcome)
+    attempt = closed(task, reading.outcome, now=now, charged=False, kind=AttemptKind.RECONCILE)
+    answered = replace(
+        task.progress,
+        seq=task.progress.seq + 1,
+        deferred=task.progress.deferred + 1,
+        memory=task.progress.memory.asks(None),
     )
+    if reading.answer is reconcile.Answer.DONE:
+        return _end(task, answered, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
+    if reading.answer is None and asking.failures + 1 < reconcile.MAX_FAILURES:
+        wait = reconcile.BACKOFF.delay(asking.failures + 1, jitter=jitter)
+        if now + wait < task.expires_at:
+            again = answered.memory.asks(Asking(asking.then, asking.failures + 1))
+            return waiting(task, replace(answered, memory=again), wait=wait, attempt=attempt)
+    reason = asking.then
+    if reading.answer is not reconcile.Answer.NOT_DONE:
+        reason = _reason_unknown(task, asking)
+    if reason is None:
+        return waiting(task, answered, wait=timedelta(0), attempt=attempt)
+    return _end(task, answered, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
 
 
-def _closed(task: Task, outcome: Outcome, *, now: datetime, charged: bool) -> Attempt:
-    assert task.lease is not None, "only a running task has an attempt to close"
-    assert task.started_at is not None, "an attempt has a start"
-    return Attempt(
-        id=task.lease.attempt_id,
-        number=task.progress.number,
-        outcome=outcome,
-        charged=charged,
-        started_at=task.started_at,
-        finished_at=now,
-        worker=task.worker or "",
-    )
+def _reason_unknown(task: Task, asking: Asking) -> DeadReason | None:
+    policy = task.spec.policy.reconcile
+    assert policy is not None, "only a task that says whom to ask is asked about"
+    match policy.on_unknown:
+        case OnUnknown.HOLD:
+            return DeadReason.UNCERTAIN
+        case OnUnknown.FAIL:
+            return asking.then or DeadReason.REJECTED
+        case _:
+            return asking.then
 
 
-def _reason_to_die(progress: Progress, rule: _Rule, limits: Limits) -> DeadReason | None:
-    if not rule.retryable:
-        return DeadReason.REJECTED
-    if rule.charge is Charge.LOST:
-        return DeadReason.LOST if progress.lost > limits.lost_limit else None
-    if rule.charge is Charge.FREE:
-        return None
-    of_class = progress.memory.failures[progress.memory.previous or ""]
-    if rule.max_retries is not None and of_class > rule.max_retries:
-        return DeadReason.EXHAUSTED
-    return DeadReason.EXHAUSTED if retry.exhausted(progress.charged, retries=rule.retries) else None
-
-
-def _wait(progress: Progress, rule: _Rule, *, named: timedelta | None, jitter: float) -> timedelta:
-    if rule.now:
-        return timedelta(0)
-    if rule.charge is Charge.FREE:
-        return retry.deferral(named, rule.backoff, progress.memory.deferrals, jitter=jitter)
-    own = rule.backoff.delay(progress.charged, jitter=jitter)
-    if named is None:
-        return own
-    return max(own, named * (1 + retry.RETRY_AFTER_JITTER * jitter))
-
-
-def _retry(task: Task, progress: Progress, *, wait: timedelta, attempt: Attempt) -> Settlement:
-    return Settlement(
-        task=task, progress=progress, attempt=attempt, wait=wait, events=_asked(task, _attempt_events(attempt))
-    )
+def _named(outcome: Outcome, now: datetime) -> timedelta | None:
+    return retry.retry_after(outcome.retry_after, now) if outcome.retry_after is not None else None
 
 
 def _end(
@@ -219,41 +133,4 @@ def _end(
     reason: DeadReason | None = None,
 ) -> Settlement:
     require(task.state, state)
-    ending = Ending(
-        state=state,
-        finished_at=now,
-        reason=reason,
-        cls=progress.memory.previous,
-        worst_partial=progress.memory.worst_partial,
-        attempt_id=attempt.id if attempt else None,
-        fingerprint=_fingerprint(task, attempt or task.last_attempt, reason) if reason else None,
-    )
-    events = (*_attempt_events(attempt), WebhookEvent(state.value))
-    return Settlement(task=task, progress=progress, attempt=attempt, ending=ending, events=_asked(task, events))
-
-
-_NOT_FAILURES = frozenset({"success", "cancelled", "released"})
-
-
-def _attempt_events(attempt: Attempt | None) -> tuple[WebhookEvent, ...]:
-    failed = attempt is not None and attempt.outcome.cls.name not in _NOT_FAILURES
-    return (WebhookEvent.ATTEMPT_FAILED,) if failed else ()
-
-
-def _asked(task: Task, events: tuple[WebhookEvent, ...]) -> tuple[WebhookEvent, ...]:
-    if task.spec.webhook_url is None or task.spec.kind is not Kind.TASK:
-        return ()
-    return tuple(event for event in events if event in task.spec.webhook_events)
-
-
-_VARIABLE = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", re.IGNORECASE)
-
-
-def _fingerprint(task: Task, last: Attempt | None, reason: DeadReason) -> str:
-    """Names deaths of the same cause alike: class, error type, target, and the message without its numbers and ids."""
-    message, kind, error = "", reason.value, ""
-    if last is not None:
-        kind, error = last.outcome.cls.name, last.outcome.error_type or ""
-        message = _VARIABLE.sub("#", last.outcome.error_message or "")
-    parts = "\x1f".join((kind, error, task.spec.target_url.partition("?")[0], message))
-    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return ended(task, progress, now=now, state=state, attempt=attempt, reason=reason)

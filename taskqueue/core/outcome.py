@@ -197,20 +197,77 @@ CLASSES: Mapping[str, OutcomeClass] = _table(
         opens_breaker=True,
         risky=True,
     ),
-    # The function behind the answer failed: Lambda answers 200 and says so in a header.
+    # The answer itself said otherwise: a verdict rule of the caller.
+    _O(
+        "verdict_retry",
+        "a verdict rule says: retry",
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+        honours_retry_after=True,
+    ),
+    _O(
+        "verdict_fail",
+        "a verdict rule says: it failed for good",
+        retryable=False,
+        partial=Partial.POSSIBLE,
+        compensation=Compensation.DEPENDS,
+    ),
+    _O("verdict_defer", "a verdict rule says: not now", charge=Charge.FREE, honours_retry_after=True),
+    # Lambda refused before any code ran.
+    _O("service_error", "the Lambda service failed"),
+    _O("function_config", "no such function, no permission, or one that cannot be started as it is", retryable=False),
+    _O("function_not_ready", "the function is being made or changed, or waits for its network", wait=Wait.SLOW),
+    # Lambda ran the function, and it failed: the status is 200, and only a header says so.
     _O(
         "function_handled_error",
-        "X-Amz-Function-Error: Handled",
+        "the function returned an error of its own",
         retryable=False,
         partial=Partial.POSSIBLE,
         compensation=Compensation.DEPENDS,
     ),
     _O(
         "function_error",
-        "X-Amz-Function-Error: an exception left the handler",
+        "an exception left the handler",
         max_retries=3,
         partial=Partial.POSSIBLE,
         compensation=Compensation.DEPENDS,
+    ),
+    _O(
+        "function_timeout",
+        "the function ran into its time limit and was stopped half way",
+        partial=Partial.LIKELY,
+        compensation=Compensation.YES,
+        wait=Wait.SLOW,
+        risky=True,
+    ),
+    _O(
+        "function_out_of_memory",
+        "the function ran out of memory and was killed half way",
+        max_retries=1,
+        partial=Partial.LIKELY,
+        compensation=Compensation.YES,
+        wait=Wait.SLOW,
+    ),
+    _O(
+        "function_crashed",
+        "the function's process ended before it answered",
+        max_retries=2,
+        partial=Partial.LIKELY,
+        compensation=Compensation.YES,
+        wait=Wait.SLOW,
+    ),
+    _O(
+        "function_init_failed",
+        "the function could not be loaded: a cold start that failed",
+        max_retries=3,
+        wait=Wait.SLOW,
+    ),
+    _O(
+        "function_bad_result",
+        "the function finished, but its result could not be returned",
+        retryable=False,
+        partial=Partial.LIKELY,
+        compensation=Compensation.CHECK,
     ),
 )
 
@@ -281,6 +338,7 @@ class Outcome:
     response: Response | None = None
     error_type: str | None = None
     error_message: str | None = None
+    stack: tuple[str, ...] = ()  # what the function said of where it failed, outermost line first
     timings: Timings = field(default_factory=Timings)
     bytes_sent: int = 0
     bytes_received: int = 0

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NotRequired, TypedDict
 
 from taskqueue.core.outcome import Compensation, Outcome, Partial, Response, Timings
-from taskqueue.core.task import Attempt, DeadReason, Task, TaskState
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import Attempt, Task, TaskState
 
 MASK = "***"
 _CREDENTIAL = re.compile(r"^(proxy-)?authorization$|^(set-)?cookie$|-key$|-token$|-secret$", re.IGNORECASE)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from taskqueue.core.memory import NO_MEMORY, Memory
 from taskqueue.core.outcome import Outcome, Partial
+from taskqueue.core.policy import NO_POLICY, Policy
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import Backoff
 
 TaskId = NewType("TaskId", UUID)
@@ -48,6 +49,13 @@ class Kind(StrEnum):
     WEBHOOK = "webhook"
 
 
+class AttemptKind(StrEnum):
+    """Whom an attempt called."""
+
+    CALL = "call"  # the target
+    RECONCILE = "reconcile"  # whoever knows whether the target did the work
+
+
 class WebhookEvent(StrEnum):
     """What a caller may be told."""
 
@@ -60,17 +68,6 @@ class WebhookEvent(StrEnum):
 ENDINGS_TOLD = frozenset({WebhookEvent.SUCCEEDED, WebhookEvent.DEAD, WebhookEvent.CANCELLED})
 
 
-class DeadReason(StrEnum):
-    """Why a task died."""
-
-    EXHAUSTED = "exhausted"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
-    LOST = "lost"
-    POISON = "poison"
-    UNCERTAIN = "uncertain"
-
-
 @dataclass(frozen=True, slots=True)
 class Cause:
     """The state change a webhook tells of; unique, so that no change is told twice."""
@@ -78,6 +75,14 @@ class Cause:
     task_id: TaskId
     generation: int
     seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """A task to submit in the transaction that ends another one."""
+
+    task: NewTask  # its body is made then, unless it has one of its own
+    match: tuple[str, ...] = ()  # patterns the death must match; none: any death
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,11 @@ class TaskSpec:
     retries: int = DEFAULT_RETRIES
     timeout: timedelta = DEFAULT_TIMEOUT
     backoff: Backoff | None = None  # None: the outcome class decides
+    policy: Policy = NO_POLICY
+    on_failure: FollowUp | None = None
+    on_success: FollowUp | None = None
+    parent_id: TaskId | None = None  # of a follow-up: the task it follows
+    root_id: TaskId | None = None  # and the first of their chain
     priority: int = DEFAULT_PRIORITY
     ordering_key: str | None = None
     flow_key: str | None = None
@@ -129,33 +139,6 @@ class Lease:
     attempt_id: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What later decisions need of earlier attempts; a small blob in the hot row."""
-
-    failures: Mapping[str, int] = field(default_factory=dict)  # outcomes so far, by class
-    deferrals: int = 0  # in a row
-    worst_partial: Partial = Partial.NO
-    previous: str | None = None  # class of the attempt before
-
-    def encode(self) -> bytes | None:
-        """As stored; ``None`` for a task that has no past."""
-        if self == NO_MEMORY:
-            return None
-        past = {"f": dict(self.failures), "d": self.deferrals, "w": int(self.worst_partial), "p": self.previous}
-        return json.dumps(past, separators=(",", ":")).encode()
-
-    @classmethod
-    def decode(cls, blob: bytes | None) -> Memory:
-        if blob is None:
-            return NO_MEMORY
-        past = json.loads(blob)
-        return cls(failures=past["f"], deferrals=past["d"], worst_partial=Partial(past["w"]), previous=past["p"])
-
-
-NO_MEMORY = Memory()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """The counters of a living task, within its generation but for ``seq``, which counts every state change ever."""
@@ -175,11 +158,13 @@ class Attempt:
 
     id: AttemptId
     number: int
+    kind: AttemptKind = AttemptKind.CALL
     outcome: Outcome
     charged: bool
     started_at: datetime
     finished_at: datetime
     worker: str
+    fingerprint: str | None = None  # of a failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from taskqueue.core.errors import InvalidTarget
-from taskqueue.core.lifecycle import Settlement
 from taskqueue.core.resource import rfc3339, task_resource
 from taskqueue.core.retry import WEBHOOK_RETRIES
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.target import parse_target
 from taskqueue.core.task import WEBHOOK_QUEUE, Cause, Kind, NewTask, Task, TaskSpec, WebhookEvent
 

@@ -13,8 +13,9 @@ from sqlalchemy import insert as insert_row
 from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict
 from taskqueue.core.outcome import Partial
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.target import Target
-from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Kind, Task, TaskId, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, Kind, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint

@@ -13,20 +13,20 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Result
 
-from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.memory import Memory
 from taskqueue.core.outcome import CLASSES, Outcome, OutcomeClass, Partial, Phase, Response, Timings
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import (
     ENDINGS_TOLD,
     Attempt,
     AttemptId,
     Cause,
-    DeadReason,
     Ending,
     Kind,
     Lease,
     LeaseToken,
-    Memory,
     Progress,
     Task,
     TaskId,

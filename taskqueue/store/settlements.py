@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, bindparam, update
 from uuid_utils.compat import uuid7
 
-from taskqueue.core.lifecycle import Settlement
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import DeadLetterId, TaskId, TaskState
 from taskqueue.core.webhook import notices
 from taskqueue.store import lanes, rows, submissions

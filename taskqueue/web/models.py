@@ -10,15 +10,8 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from taskqueue.core.outcome import CLASSES
-from taskqueue.core.task import (
-    DEFAULT_EXPIRY,
-    DEFAULT_QUEUE,
-    DEFAULT_RETRIES,
-    DEFAULT_TIMEOUT,
-    DeadReason,
-    Kind,
-    WebhookEvent,
-)
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_QUEUE, DEFAULT_RETRIES, DEFAULT_TIMEOUT, Kind, WebhookEvent
 from taskqueue.web.fields import about, id_of, idempotency_key, matching, one_of, plain_text, queue_name, raw, span
 from taskqueue.web.reading import Model
 

@@ -10,10 +10,12 @@ from typing import TypedDict
 
 from taskqueue import telemetry
 from taskqueue.core.errors import InvalidTarget
-from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Phase, failed
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.target import parse_target
 from taskqueue.core.task import AttemptId, TaskId
+from taskqueue.core.terms import Limits
 from taskqueue.delivery.http import Request, Transport
 from taskqueue.telemetry import Event
 from taskqueue.worker.headers import attempt_headers

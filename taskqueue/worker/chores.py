@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from taskqueue import telemetry
-from taskqueue.core.lifecycle import Limits, Settlement, decide, expire
+from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import lapsed
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases, operations, retention
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from taskqueue import telemetry
 from taskqueue.core.errors import StoreUnavailable
-from taskqueue.core.lifecycle import Limits, Settlement
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Lease, TaskId
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from taskqueue.core.errors import StoreUnavailable
-from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Response, failed
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import TaskId
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 

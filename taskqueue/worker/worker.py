@@ -13,8 +13,8 @@ from typing import Any
 
 from taskqueue import telemetry
 from taskqueue.config import Settings
-from taskqueue.core.lifecycle import Limits
 from taskqueue.core.target import AllowedTargets
+from taskqueue.core.terms import Limits
 from taskqueue.delivery.http import Transport
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.lifecycle import decide
+from taskqueue.core.memory import Memory
 from taskqueue.core.outcome import CLASSES, Outcome, Phase, Response, Timings, failed, lapsed, read_answer
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import (
     Attempt,
     AttemptId,
@@ -15,7 +17,6 @@ from taskqueue.core.task import (
     Kind,
     Lease,
     LeaseToken,
-    Memory,
     Progress,
     Task,
     TaskId,
@@ -23,6 +24,7 @@ from taskqueue.core.task import (
     TaskState,
     WebhookEvent,
 )
+from taskqueue.core.terms import Limits
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TASK_ID = TaskId(UUID("018f0000-0000-7000-8000-000000000001"))

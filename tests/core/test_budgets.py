@@ -8,9 +8,11 @@ import pytest
 
 from taskqueue.core.errors import Conflict
 from taskqueue.core.lifecycle import expire
+from taskqueue.core.memory import Memory
 from taskqueue.core.outcome import Phase
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import DeadReason, Memory, Progress, TaskState, WebhookEvent
+from taskqueue.core.task import Progress, TaskState, WebhookEvent
 from tests.core.examples import HOOKED, NOW, after, answered, cut, decided, queued, running
 
 SECOND = timedelta(seconds=1)

@@ -9,8 +9,9 @@ import pytest
 
 from taskqueue.core.errors import Conflict
 from taskqueue.core.lifecycle import TRANSITIONS, cancel, expire, redriven, require
+from taskqueue.core.memory import Memory
 from taskqueue.core.outcome import CLASSES, Outcome, Partial
-from taskqueue.core.task import Memory, Progress, TaskState, WebhookEvent
+from taskqueue.core.task import Progress, TaskState, WebhookEvent
 from tests.core.examples import HOOKED, LEASE, NOW, after, an_attempt, answered, cut, decided, queued, running
 
 SECOND = timedelta(seconds=1)

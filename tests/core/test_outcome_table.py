@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from taskqueue.core.lifecycle import Settlement
 from taskqueue.core.outcome import CLASSES, Compensation, Outcome, Partial, Phase
-from taskqueue.core.task import DeadReason, TaskState
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.settlement import Settlement
+from taskqueue.core.task import TaskState
 from tests.core.examples import after, answered, cut, decided, running
 
 NO, POSSIBLE, LIKELY = Partial.NO, Partial.POSSIBLE, Partial.LIKELY

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.resource import attempt_resource, masked, rfc3339, status, task_resource
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import DeadLetterId, DeadReason, Ending, Kind, Progress, Task, TaskState, WebhookEvent
+from taskqueue.core.task import DeadLetterId, Ending, Kind, Progress, Task, TaskState, WebhookEvent
 from tests.core.examples import ATTEMPT_ID, CAUSE, NOW, TASK_ID, an_attempt, answered, cut, queued, running
 
 LATER = NOW + timedelta(seconds=30)

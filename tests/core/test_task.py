@@ -7,8 +7,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskqueue.core.memory import NO_MEMORY, Memory
 from taskqueue.core.outcome import CLASSES, Partial
-from taskqueue.core.task import NO_MEMORY, WEBHOOK_QUEUE, Memory, NewTask, TaskState
+from taskqueue.core.task import WEBHOOK_QUEUE, NewTask, TaskState
 from tests.core.examples import a_spec
 
 names = st.sampled_from(sorted(CLASSES))

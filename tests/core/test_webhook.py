@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from taskqueue.core.lifecycle import Settlement, cancel, expire
+from taskqueue.core.lifecycle import cancel, expire
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Cause, Kind, NewTask, Progress
 from taskqueue.core.webhook import notices, secret_key, settled, sign
 from tests.core.examples import HOOKED, NOW, TASK_ID, answered, cut, decided, queued, running

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from taskqueue.core.outcome import CLASSES, Outcome, Phase
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import NORMAL
-from taskqueue.core.task import DEFAULT_EXPIRY, DeadReason, Progress, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, Progress, TaskState
 from tests.core.examples import UNANSWERED, answered, cut, decided, running_webhook
 
 STATUS = {

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from taskqueue.core.lifecycle import Limits
+from taskqueue.core.terms import Limits
 from taskqueue.store.database import Database
 from taskqueue.store.rows import ids_of
 from taskqueue.store.schema import attempts, dead_letters, endings, idempotency_keys, ready, task_labels, tasks

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskqueue.core.lifecycle import Limits, Settlement, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task, TaskId
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 from tests.support.builders import answer

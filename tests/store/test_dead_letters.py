@@ -12,8 +12,9 @@ import pytest
 from taskqueue.core.errors import Conflict, InvalidTask
 from taskqueue.core.lifecycle import expire
 from taskqueue.core.outcome import Partial, Phase, failed
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.target import parse_target
-from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, DeadReason, Kind, Task, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, Kind, Task, TaskState
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from taskqueue.core.lifecycle import Limits, cancel, decide, expire
+from taskqueue.core.lifecycle import cancel, decide, expire
 from taskqueue.core.task import Lease, LeaseToken, Task, TaskId, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store import dead_letters, leases, loading, operations, search, secrets, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter

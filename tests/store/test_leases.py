@@ -11,9 +11,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from taskqueue.core.lifecycle import Limits, decide, expire
+from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import lapsed as lapsed_outcome
-from taskqueue.core.task import DeadReason, Lease, LeaseToken, Task, TaskId, TaskState
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import Lease, LeaseToken, Task, TaskId, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.schema import ready

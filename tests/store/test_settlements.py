@@ -13,7 +13,8 @@ from sqlalchemy import func, select
 
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings, failed
 from taskqueue.core.outcome import lapsed as lapsed_outcome
-from taskqueue.core.task import DeadReason, Kind, Task, TaskId, TaskState, WebhookEvent
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import Kind, Task, TaskId, TaskState, WebhookEvent
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter

@@ -23,10 +23,11 @@ from hypothesis.stateful import (
 from sqlalchemy import delete
 
 from taskqueue.core.errors import Conflict
-from taskqueue.core.lifecycle import Limits, decide, expire
+from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import Outcome, lapsed
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.task import Kind, Lease, Task, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store import dead_letters, leases, loading, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter

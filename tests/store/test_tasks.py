@@ -11,7 +11,8 @@ import pytest
 
 from taskqueue.core.errors import Conflict
 from taskqueue.core.lifecycle import expire
-from taskqueue.core.task import DeadReason, Progress, Task, TaskId, TaskState
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import Progress, Task, TaskId, TaskState
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits

@@ -14,9 +14,10 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from taskqueue.core.errors import Conflict, StoreUnavailable
-from taskqueue.core.lifecycle import Limits, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import lapsed
 from taskqueue.core.task import TaskId, TaskState, WebhookEvent
+from taskqueue.core.terms import Limits
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from taskqueue.core.errors import KeyReused
-from taskqueue.core.lifecycle import Limits, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Response, Timings, read_answer
 from taskqueue.core.task import NewTask, Task, TaskId, TaskSpec
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases, submissions, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.submissions import IdempotencyKey, Receipt, Submission

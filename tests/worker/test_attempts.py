@@ -10,8 +10,9 @@ from sqlalchemy import insert
 from standardwebhooks import Webhook
 from uuid_utils.compat import uuid7
 
+from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import DEFAULT_PROJECT, DeadReason, TaskState
+from taskqueue.core.task import DEFAULT_PROJECT, TaskState
 from taskqueue.store import dead_letters, secrets, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter

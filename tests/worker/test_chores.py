@@ -11,8 +11,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from taskqueue.core.lifecycle import Limits
-from taskqueue.core.task import DEFAULT_PROJECT, DeadReason, Task, TaskState
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import DEFAULT_PROJECT, Task, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store import operations, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter

@@ -11,7 +11,8 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from taskqueue import __version__
-from taskqueue.core.task import AttemptId, Lease, LeaseToken, Memory, Progress, Task, TaskId, TaskState
+from taskqueue.core.memory import Memory
+from taskqueue.core.task import AttemptId, Lease, LeaseToken, Progress, Task, TaskId, TaskState
 from taskqueue.worker.headers import attempt_headers
 from tests.support.builders import new_task
 

@@ -10,9 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.core.lifecycle import Limits, decide
+from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import lapsed
 from taskqueue.core.task import DEFAULT_PROJECT, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store import leases, tasks
 from taskqueue.store.database import Database
 from tests.support.builders import claim_one, look_up

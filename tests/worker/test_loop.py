@@ -8,7 +8,8 @@ import threading
 import time
 from datetime import timedelta
 
-from taskqueue.core.task import DeadReason, TaskState
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.task import TaskState
 from taskqueue.store.database import Database
 from tests.support.builders import look_up
 from tests.support.clock import Clock

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.core.lifecycle import Limits, Settlement, decide, expire
+from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import Outcome, Response, failed
+from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task, TaskState
+from taskqueue.core.terms import Limits
 from taskqueue.store.database import Database
 from taskqueue.worker.settling import write
 from tests.support.builders import answer, claim_all, claim_one, look_up, settle_one, submit_one

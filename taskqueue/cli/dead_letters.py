@@ -43,10 +43,7 @@ def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
         print_json({"items": list(page.items), "nextCursor": page.next_cursor})
         return
     columns = ("id", "reason", "class", "diedAt", "taskId")
-    rows = (
-        (*(letter[name] for name in columns), letter["kind"], letter["task"]["targetUrl"])
-        for letter in page.items
-    )
+    rows = ((*(letter[name] for name in columns), letter["kind"], letter["task"]["targetUrl"]) for letter in page.items)
     print_table(("ID", "REASON", "OUTCOME", "DIED", "TASK", "KIND", "TARGET"), rows)
     hint_at_more(page)
 

@@ -232,7 +232,7 @@ def _whole(task: Task | None, now: datetime) -> Reply:
 
 
 def _unknown() -> Problem:
-    return Problem(NOT_FOUND, "there is no task of this id")
+    return Problem(NOT_FOUND, "there is no task with this id; an ended task is deleted after its retention")
 
 
 def _replayed(receipt: Receipt) -> dict[str, str]:

@@ -14,10 +14,11 @@ from subprocess import Popen
 from bench.children import HOST, Meter, child, settings
 from bench.databases import Place
 from bench.load import put_load
+from bench.plain import Plain
 from bench.report import Row
-from bench.rounds import Sample, compare
+from bench.rounds import Sample, compare, repeated
 from bench.sizes import Sizes
-from bench.work import BODY
+from bench.work import BODY, ready_made
 
 _START_SECONDS = 30.0
 _TASK = json.dumps({"targetUrl": f"http://{HOST}:9/work", "payload": json.loads(BODY)}).encode()
@@ -35,15 +36,24 @@ def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
         ours.wait()
         bare.wait()
         for connections, count in sizes.requests.items():
+            sides = {"Flask answering without storing": partial(bare.answer, connections, count)}
+            if connections == 1:
+                sides["Flask without storing, then a bare insert"] = partial(_answer_then_insert, bare, plain, count)
             yield from compare(
                 part="api",
                 database=place.name,
                 case="1 connection" if connections == 1 else f"{connections} connections",
                 ours=partial(ours.answer, connections, count),
-                bare={"Flask answering without storing": partial(bare.answer, connections, count)},
+                bare=sides,
                 sizes=sizes,
                 prepare=plain.empty,
             )
+
+
+def _answer_then_insert(storeless: _Server, plain: Plain, count: int) -> Sample:
+    """The sum of two parts, measured one after the other: ``count`` answers, and as many inserts of one task each."""
+    rows = [ready_made(plain, 1) for _ in range(count)]
+    return storeless.answer(1, count).then(repeated(plain.insert, rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Deliver: attempts over our own transport, against the same bytes through a bare client."""
+"""Deliver: attempts over our own transport, against the same bytes alone and against another client."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ from taskqueue.delivery.http import Request, Trace, Transport
 from taskqueue.delivery.request import encode_head
 
 IN_FLIGHT = 100
+Deliver = Callable[[], Coroutine[Any, Any, None]]
 HEADERS = (
     ("Taskqueue-Task-Id", "01900000-0000-7000-8000-000000000000"),
     ("Taskqueue-Attempt-Id", "01900000-0000-7000-8000-000000000001"),
@@ -40,17 +42,15 @@ def measure(sizes: Sizes) -> Iterator[Row]:
     with child("bench.sink") as sink:
         port = int(told(sink))
         count = sizes.deliveries
-        bare: dict[str, Side] = {"the same bytes, httptools on uvloop": lambda: bare_client(port, count)}
-        if find_spec("aiohttp"):
-            bare["aiohttp on uvloop"] = lambda: _aiohttp(port, count)
-        else:
-            print("aiohttp is not installed, so nothing is compared to it", file=sys.stderr)
         yield from compare(
             part="deliver",
             database="",
             case=f"{IN_FLIGHT} in flight",
             ours=lambda: transport(port, count),
-            bare=bare,
+            bare={
+                "the same bytes on httptools, no HTTP client": lambda: _bytes_alone(port, count),
+                **with_aiohttp("aiohttp on uvloop", port, count),
+            },
             sizes=sizes,
         )
 
@@ -59,21 +59,44 @@ def transport(port: int, count: int) -> Sample:
     """``count`` attempts through ``Transport.deliver``, over connections that stand."""
 
     async def run() -> Sample:
-        client, request = Transport(allowed=AllowedTargets.parse("127.0.0.1")), _request(port)
+        async with attempts(port) as deliver:
+            return await _in_flight(deliver, count)
 
-        async def deliver() -> None:
-            outcome = await client.deliver(request, Trace())
-            assert outcome.cls.name == "success", outcome
-
-        sample = await _in_flight(deliver, count)
-        await client.close()
-        return sample
-
-    return _on_uvloop(run())
+    return on_uvloop(run())
 
 
-def bare_client(port: int, count: int) -> Sample:
-    """The bytes that the transport would send, written as they are."""
+@asynccontextmanager
+async def attempts(port: int) -> AsyncIterator[Deliver]:
+    """One attempt through a transport of their own for each call, which fails unless it succeeds."""
+    client, request = Transport(allowed=AllowedTargets.parse("127.0.0.1")), _request(port)
+
+    async def deliver() -> None:
+        outcome = await client.deliver(request, Trace())
+        assert outcome.cls.name == "success", outcome
+
+    yield deliver
+    await client.close()
+
+
+async def at_once(deliver: Deliver, count: int) -> None:
+    await asyncio.gather(*(deliver() for _ in range(count)))
+
+
+def with_aiohttp(label: str, port: int, count: int) -> dict[str, Side]:
+    """As many requests through aiohttp, as the side ``label``; no side where it is not installed."""
+    if find_spec("aiohttp"):
+        return {label: lambda: _aiohttp(port, count)}
+    print("aiohttp is not installed, so nothing is compared to it", file=sys.stderr)
+    return {}
+
+
+def on_uvloop(run: Coroutine[Any, Any, Sample]) -> Sample:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run)
+
+
+def _bytes_alone(port: int, count: int) -> Sample:
+    """The bytes that the transport would send, written as they are: no pool, no deadline, no caps, no guard."""
 
     async def run() -> Sample:
         message = encode_head(_request(port)) + BODY
@@ -82,7 +105,7 @@ def bare_client(port: int, count: int) -> Sample:
             seconds, latencies = await exchange(port, message=message, connections=IN_FLIGHT, count=count)
         return Sample(count, seconds, watch.cpu, latencies)
 
-    return _on_uvloop(run())
+    return on_uvloop(run())
 
 
 def _aiohttp(port: int, count: int) -> Sample:
@@ -100,12 +123,12 @@ def _aiohttp(port: int, count: int) -> Sample:
 
             return await _in_flight(deliver, count)
 
-    return _on_uvloop(run())
+    return on_uvloop(run())
 
 
-async def _in_flight(deliver: Callable[[], Coroutine[Any, Any, None]], count: int) -> Sample:
+async def _in_flight(deliver: Deliver, count: int) -> Sample:
     """``count`` deliveries, ``IN_FLIGHT`` at a time; the first ones, which connect, are not measured."""
-    await asyncio.gather(*(deliver() for _ in range(IN_FLIGHT)))
+    await at_once(deliver, IN_FLIGHT)
     latencies: list[float] = []
 
     async def several(own: int) -> None:
@@ -123,8 +146,3 @@ async def _in_flight(deliver: Callable[[], Coroutine[Any, Any, None]], count: in
 def _request(port: int) -> Request:
     target = parse_target(f"http://127.0.0.1:{port}/work")
     return Request(target=target, method="POST", headers=HEADERS, body=BODY, timeout=timedelta(seconds=30))
-
-
-def _on_uvloop(run: Coroutine[Any, Any, Sample]) -> Sample:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run)

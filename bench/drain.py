@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from subprocess import Popen
 
+from bench.bare_worker import BATCH, BareWorker
 from bench.children import HOST, Meter, child, settings, told
 from bench.client import post
-from bench.databases import WAIT, Place
-from bench.deliver import transport
+from bench.databases import WAIT, Place, place
+from bench.deliver import IN_FLIGHT, transport, with_aiohttp
 from bench.plain import Plain, new_rows
 from bench.report import Row
 from bench.rounds import Sample, compare
@@ -31,27 +32,37 @@ _PATIENCE = 60.0
 _PAUSE = 0.03  # between tasks that come while the worker is idle, and as much again by chance
 
 
-def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
+def measure(watched: Place, sizes: Sizes) -> Iterator[Row]:
+    """The worker watches this database; the bare parts that claim have one of their own."""
+    given = settings(watched.url, concurrency=str(IN_FLIGHT), claim_batch=str(BATCH))
     with (
-        place.open() as database,
-        place.plain() as plain,
+        watched.open() as database,
+        watched.plain() as plain,
+        place(watched.name) as alone,
+        alone.open() as other_database,
+        alone.plain() as other_plain,
         child("bench.sink") as sink,
-        child("taskqueue.cli", "worker", "--lifeline", environ=settings(place.url)) as worker,
+        child("taskqueue.cli", "worker", "--lifeline", environ=given) as worker,
     ):
-        case = _Worker(database, plain, worker, int(told(sink)), sizes)
+        port, count = int(told(sink)), sizes.drained
+        case, bare = _Worker(database, plain, worker, port, sizes), BareWorker(other_database, other_plain, port)
         case.drained(1)  # it has started
         yield from compare(
             part="drain",
-            database=place.name,
-            case=f"{sizes.drained:,} tasks queued",
-            ours=lambda: case.drained(sizes.drained),
-            bare={"deliver alone": lambda: transport(case.port, sizes.drained)},
+            database=watched.name,
+            case=f"{count:,} tasks queued",
+            ours=lambda: case.drained(count),
+            bare={
+                "bare claim, deliver, bare settle": lambda: bare.drained(count),
+                "deliver alone": lambda: transport(port, count),
+                **with_aiohttp("aiohttp alone", port, count),
+            },
             sizes=sizes,
             prepare=plain.empty,
         )
         yield from compare(
             part="drain",
-            database=place.name,
+            database=watched.name,
             case="idle to delivered",
             ours=case.delivered,
             bare={"bare insert, then bare request": case.sent},

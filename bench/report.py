@@ -54,7 +54,7 @@ class Plan:
 def heading() -> str:
     """The words above the rows."""
     names = _line("part", "database", "case", "against", "ours/s", "bare/s", "ratio", "low-high")
-    return f"{names} {'CPU µs':>11} {'p50 ms':>15} {'p99 ms':>15}\n{'-' * 165}"
+    return f"{names} {'CPU µs':>11} {'p50 ms':>15} {'p99 ms':>15}\n{'-' * 173}"
 
 
 def line(row: Row) -> str:
@@ -79,7 +79,7 @@ def machine() -> dict[str, Any]:
 
 
 def _line(part: str, database: str, case: str, against: str, ours: str, bare: str, ratio: str, spread: str) -> str:
-    return f"{part:<8} {database:<10} {case:<20} {against:<38} {ours:>9} {bare:>9} {ratio:>6} {spread:>11}"
+    return f"{part:<8} {database:<10} {case:<20} {against:<46} {ours:>9} {bare:>9} {ratio:>6} {spread:>11}"
 
 
 def _pair(ours: float | None, bare: float | None, scale: float, digits: int) -> str:

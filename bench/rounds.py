@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -22,6 +23,16 @@ class Sample:
     seconds: float
     cpu: float | None = None
     latencies: Sequence[float] = ()
+
+    def then(self, other: Sample) -> Sample:
+        """One of these followed by one of ``other``, for each of both."""
+        assert self.count == other.count, "each is followed by one of the other"
+        return Sample(
+            self.count,
+            self.seconds + other.seconds,
+            None if self.cpu is None or other.cpu is None else self.cpu + other.cpu,
+            [sum(both) for both in zip(self.latencies, other.latencies, strict=True)],
+        )
 
 
 LEAST_ROUNDS = 4
@@ -43,6 +54,14 @@ class Stopwatch:
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._wall
         self.cpu = time.process_time() - self._cpu
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside ``with`` is not counted."""
+        cpu, wall = time.process_time(), time.perf_counter()
+        yield
+        self._cpu += time.process_time() - cpu
+        self._wall += time.perf_counter() - wall
 
     def sample(self, count: int, latencies: Sequence[float] = ()) -> Sample:
         return Sample(count, self.seconds, self.cpu, latencies)

@@ -1,100 +1,117 @@
-"""Submit into the store: group commit against the inserts it consists of, and against an insert for each caller."""
+"""Submit into the store: group commit against the inserts it consists of, handed over, unasked and one by one."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from statistics import median
 
+from bench.bare_commit import BareCommit
 from bench.databases import WAIT, Place
-from bench.plain import Inserts, Plain, new_rows
+from bench.plain import Inserts, Plain
 from bench.report import Row
-from bench.rounds import Sample, Stopwatch, compare, repeated, timed
+from bench.rounds import Sample, Side, Stopwatch, compare, repeated, timed
 from bench.sizes import Sizes
-from bench.work import new_task
+from bench.work import new_task, ready_made
 from taskqueue.store.database import Database
 from taskqueue.store.group_commit import GroupCommit
-from taskqueue.store.submissions import Submission, mint
+from taskqueue.store.submissions import Submission
 
-MANY = 64  # callers from which an insert for each of them is worth a look
+SEVERAL = 8  # callers from which an insert for each of them is worth a look
 
 
 def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
     with place.open() as database, place.plain() as plain:
         for callers, calls in sizes.submits.items():
-            yield from _with_callers(place, database, plain, callers=callers, calls=calls, sizes=sizes)
+            with ExitStack() as stack:
+                # SQLite has one writer, whoever asks.
+                connections = callers if callers >= SEVERAL and place.name != "sqlite" else 1
+                own = [stack.enter_context(place.plain()) for _ in range(connections)]
+                yield from _with_callers(place, _Submits(database, plain, own, callers, calls), sizes)
 
 
-def _with_callers(
-    place: Place, database: Database, plain: Plain, *, callers: int, calls: int, sizes: Sizes
-) -> Iterator[Row]:
-    groups: list[float] = []
+def _with_callers(place: Place, submits: _Submits, sizes: Sizes) -> Iterator[Row]:
+    case = "1 caller" if submits.callers == 1 else f"{submits.callers} callers"
+    sides: dict[str, Side] = {
+        f"bare inserts by one thread, {case} waiting": submits.waited_for,
+        "unasked": submits.unasked,
+    }
+    if submits.callers >= SEVERAL:
+        sides["an insert of its own for each caller"] = submits.one_by_one
+    for row in compare(part="submit", database=place.name, case=case, ours=submits.ours, bare=sides, sizes=sizes):
+        against = f"bare inserts, groups of {median(submits.groups):.1f}, nobody waiting"
+        yield replace(row, against=against) if row.against == "unasked" else row
 
-    def ours() -> Sample:
-        plain.empty()
-        committer, submission = GroupCommit(database, wait=WAIT), Submission(tasks=(new_task(),))
-        sample = _called(callers, calls, lambda _: committer.submit(submission))
+
+@dataclass(frozen=True, slots=True)
+class _Submits:
+    """``calls`` tasks from each of ``callers`` threads. Every side finds empty tables."""
+
+    database: Database
+    plain: Plain
+    own: Sequence[Plain]  # connections of the callers
+    callers: int
+    calls: int
+    groups: list[float] = field(default_factory=list)  # mean size of ours, by round
+
+    def ours(self) -> Sample:
+        self.plain.empty()
+        committer, submission = GroupCommit(self.database, wait=WAIT), Submission(tasks=(new_task(),))
+        sample = self._called(lambda _: committer.submit(submission))
         committer.close()
-        groups.append(sample.count / plain.groups())
+        self.groups.append(sample.count / self.plain.groups())
         return sample
 
-    def bare() -> Sample:
-        size = max(1, round(groups[-1]))
-        ready_made = [_rows(plain, size) for _ in range(max(1, callers * calls // size))]
-        return repeated(plain.insert, ready_made, weight=size)
+    def waited_for(self) -> Sample:
+        """As many threads, each of which hands over one task's rows and waits until they are committed."""
+        self.plain.empty()
+        committer, rows = BareCommit(self.plain), self._rows()
+        sample = self._called(lambda caller: committer.insert(rows[caller].pop()))
+        committer.close()
+        return sample
 
-    sides = {"bare": bare}
-    if callers >= MANY:
-        sides["an insert of its own for each caller"] = lambda: _direct(place, callers, calls)
-    case = "1 caller" if callers == 1 else f"{callers} callers"
-    for row in compare(
-        part="submit", database=place.name, case=case, ours=ours, bare=sides, sizes=sizes, prepare=plain.empty
-    ):
-        size = median(groups)
-        yield replace(row, against=f"bare inserts, groups of {size:.1f}") if row.against == "bare" else row
+    def unasked(self) -> Sample:
+        """One thread and nobody else; its groups are as large as ours came to."""
+        self.plain.empty()
+        size = max(1, round(self.groups[-1]))
+        groups = [ready_made(self.plain, size) for _ in range(max(1, self.callers * self.calls // size))]
+        return repeated(self.plain.insert, groups, weight=size)
 
-
-def _direct(place: Place, callers: int, calls: int) -> Sample:
-    """Every caller commits its own row: on PostgreSQL through a connection of its own, on SQLite in turn."""
-    shared = 1 if place.name == "sqlite" else callers
-    with ExitStack() as stack:
-        plains = [stack.enter_context(place.plain()) for _ in range(shared)]
-        ready_made = [[_rows(plains[0], 1) for _ in range(calls)] for _ in range(callers)]
-        turns = [threading.Lock() for _ in plains]
+    def one_by_one(self) -> Sample:
+        """Every caller commits its own row: on PostgreSQL through a connection of its own, on SQLite in turn."""
+        self.plain.empty()
+        turns, rows = [(threading.Lock(), plain) for plain in self.own], self._rows()
 
         def insert(caller: int) -> None:
-            with turns[caller % shared]:
-                plains[caller % shared].insert(ready_made[caller].pop())
+            turn, plain = turns[caller % len(turns)]
+            with turn:
+                plain.insert(rows[caller].pop())
 
-        return _called(callers, calls, insert)
+        return self._called(insert)
 
+    def _rows(self) -> list[list[Inserts]]:
+        return [[ready_made(self.plain, 1) for _ in range(self.calls)] for _ in range(self.callers)]
 
-def _rows(plain: Plain, count: int) -> Inserts:
-    now = datetime.now(UTC)
-    return new_rows(plain, [mint(new_task(), now=now) for _ in range(count)])
+    def _called(self, call: Callable[[int], object]) -> Sample:
+        """``call(caller)`` by all callers, who start together."""
+        start = threading.Barrier(self.callers + 1)
+        latencies: list[float] = []
 
+        def run(caller: int) -> None:
+            own: list[float] = []
+            start.wait()
+            for _ in range(self.calls):
+                timed(lambda: call(caller), own)
+            latencies.extend(own)
 
-def _called(callers: int, calls: int, call: Callable[[int], object]) -> Sample:
-    """``call(caller)``, ``calls`` times in each of ``callers`` threads that start together."""
-    start = threading.Barrier(callers + 1)
-    latencies: list[float] = []
-
-    def run(caller: int) -> None:
-        own: list[float] = []
-        start.wait()
-        for _ in range(calls):
-            timed(lambda: call(caller), own)
-        latencies.extend(own)
-
-    threads = [threading.Thread(target=run, args=(caller,)) for caller in range(callers)]
-    for thread in threads:
-        thread.start()
-    with Stopwatch() as watch:
-        start.wait()
+        threads = [threading.Thread(target=run, args=(caller,)) for caller in range(self.callers)]
         for thread in threads:
-            thread.join()
-    assert len(latencies) == callers * calls, "a caller failed; its error is printed above"
-    return watch.sample(callers * calls, latencies)
+            thread.start()
+        with Stopwatch() as watch:
+            start.wait()
+            for thread in threads:
+                thread.join()
+        assert len(latencies) == self.callers * self.calls, "a caller failed; its error is printed above"
+        return watch.sample(len(latencies), latencies)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from bench.plain import Inserts, Plain, new_rows
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Response, Timings, read_answer
 from taskqueue.core.settlement import Settlement
@@ -11,7 +12,7 @@ from taskqueue.core.task import NewTask, Task, TaskSpec
 from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
-from taskqueue.store.submissions import Submission, submit
+from taskqueue.store.submissions import Submission, mint, submit
 
 BODY = b'{"orderId": 12345, "customer": "a-customer", "note": "' + b"x" * 190 + b'"}'
 NOWHERE = "http://127.0.0.1:9/work"
@@ -38,6 +39,12 @@ def fill(database: Database, count: int, *, target_url: str = NOWHERE, at_once: 
         batch = Submission(tasks=(new_task(target_url),) * min(at_once, count - start))
         with database.begin() as conn:
             submit(conn, database, [batch])
+
+
+def ready_made(plain: Plain, count: int) -> Inserts:
+    """The rows that submitting ``count`` tasks inserts."""
+    now = datetime.now(UTC)
+    return new_rows(plain, [mint(new_task(), now=now) for _ in range(count)])
 
 
 def lease_all(database: Database, count: int) -> list[Task]:

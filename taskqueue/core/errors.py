@@ -35,9 +35,9 @@ class InvalidTarget(InvalidTask):
 class ForbiddenTarget(TaskQueueError):
     """The target is an address this service may not call."""
 
-    def __init__(self, host: str, address: str | None = None) -> None:
-        super().__init__(f"{host} is not allowed as a target; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS")
-        self.host = host
+    def __init__(self, host: str, address: str | None = None, *, reason: str) -> None:
+        super().__init__(f"{host} may not be called: {reason}; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS")
+        self.host, self.reason = host, reason
         self.address = address  # for the security log only: callers could map our network with it
 
 

@@ -58,8 +58,12 @@ def _parse(url: str) -> Target:
     if len(url) > MAX_URL_BYTES:
         raise _Unreadable(f"the URL is longer than {MAX_URL_BYTES} bytes")
     match = _URL.fullmatch(url)
-    if match is None or (scheme := match[1].lower()) not in _DEFAULT_PORT:
-        raise _Unreadable("write an absolute URL that begins with https:// or http://")
+    if match is None:
+        raise _Unreadable("this is not an absolute URL; write one that begins with https:// or http://")
+    if (scheme := match[1].lower()) not in _DEFAULT_PORT:
+        raise _Unreadable(
+            f"the scheme {scheme[:20]} cannot be called; write a URL that begins with https:// or http://"
+        )
     _, authority, rest, fragment = match.groups()
     if fragment is not None:
         raise _Unreadable("a fragment (#...) is never sent to a target; leave it out")
@@ -211,7 +215,7 @@ class AllowedTargets:
         """Whether some address of a name could be permitted; each is judged on its own once it is known."""
         if self._name(target):
             return True
-        if target.host == "localhost" or target.host.endswith(".localhost"):
+        if _is_localhost(target.host):
             return any(self._covers(address, target.port) for address in _LOOPBACK)
         return target.port in PORTS or any(port in (None, target.port) for _, port in self.networks)
 
@@ -237,9 +241,27 @@ def check_spelling(target: Target, allowed: AllowedTargets) -> None:
 
 
 def forbidden(target: Target, address: Address | None = None) -> ForbiddenTarget:
-    """The refusal of ``target``; it names an unusual port, for that may be the reason."""
+    """The refusal of ``target``, at ``address`` if that is known; the address itself is told to nobody but the log."""
     shown = target.host if target.port in PORTS else target.origin.partition("://")[2]
-    return ForbiddenTarget(shown, None if address is None else str(address))
+    return ForbiddenTarget(shown, None if address is None else str(address), reason=_refusal(target, address))
+
+
+def _refusal(target: Target, address: Address | None) -> str:
+    """What is wrong: the address, the port, or both."""
+    found = []
+    if target.literal is not None:
+        found += [] if is_public(target.literal) else ["its address is private or reserved"]
+    elif address is not None:
+        found += [] if is_public(address) else ["its name leads to an address that is private or reserved"]
+    elif _is_localhost(target.host):
+        found.append("its name stands for the machine of the service")
+    if target.port not in PORTS:
+        found.append(f"port {target.port} is none of {', '.join(map(str, sorted(PORTS)))}")
+    return " and ".join(found)
+
+
+def _is_localhost(host: str) -> bool:
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _entry(entry: str) -> tuple[str | IPv4Network | IPv6Network, int | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -56,25 +57,49 @@ def cancel(conn: Connection, database: Database, project: str, task_id: TaskId) 
         task = get(conn, project, task_id)
         if task is None:
             return None
-        now = database.now(conn)
-        settlement = lifecycle.cancel(task, now=now)
+        if task.state.ended:
+            raise Conflict(f"the task {_HAS_BECOME[task.state]}; only a waiting or running task can be cancelled")
+        settlement = lifecycle.cancel(task, now=database.now(conn))
         if not settlements.settle(conn, database, [settlement]):
             return get(conn, project, task_id)
     raise StoreUnavailable("the task changed its state again and again while it was being cancelled", rolled_back=True)
 
 
 def run_now(conn: Connection, database: Database, project: str, task_id: TaskId) -> Task | None:
-    """Make a waiting task due at once. ``None`` if unknown; ``Conflict`` while it runs or once it has ended."""
-    now = database.now(conn)
-    pulled = conn.execute(_RUN_NOW, {"of_project": project, "of_task": task_id, "now": now}).rowcount
-    task = get(conn, project, task_id)
-    if task is None:
-        return None
-    if pulled:
-        database.hint(conn, Hint.READY)
-    elif task.state is not TaskState.QUEUED:
-        raise Conflict(f"the task is {task.state}; only a waiting task can be run now")
-    return task
+    """Make a waiting task due at once. ``None`` if unknown; ``Conflict`` while it runs, once it has ended, and before
+    its turn in its ordering key."""
+    key = {"of_project": project, "of_task": task_id}
+    for _ in range(_TRIES):
+        pulled = conn.execute(_RUN_NOW, {**key, "now": database.now(conn)}).rowcount
+        task = get(conn, project, task_id)
+        if pulled:
+            database.hint(conn, Hint.READY)
+        elif task is not None and task.held:
+            _require_turn(conn, key)
+            continue  # its turn came while we looked
+        elif task is not None and task.state is not TaskState.QUEUED:
+            raise Conflict(f"the task {_HAS_BECOME[task.state]}; only a waiting task can be run now")
+        return task
+    raise StoreUnavailable("the task's turn came and went again and again while it was pulled", rolled_back=True)
+
+
+def _require_turn(conn: Connection, key: Mapping[str, Any]) -> None:
+    """Raise ``Conflict`` if others of its ordering key stand before a task."""
+    before = conn.execute(_BEFORE, key).scalars().all()
+    if before:
+        who = f"task {before[0]} and others" if len(before) > 1 else f"task {before[0]}"
+        raise Conflict(
+            f"the task waits behind {who} of the same ordering key; only the first of a key can be run now:"
+            " run or cancel that one"
+        )
+
+
+_HAS_BECOME = {
+    TaskState.RUNNING: "is running already",
+    TaskState.SUCCEEDED: "has already succeeded",
+    TaskState.DEAD: "has already died",
+    TaskState.CANCELLED: "was cancelled before",
+}
 
 
 _ATTEMPTS = (
@@ -106,7 +131,22 @@ _RUN_NOW = (
         ready.c.project == bindparam("of_project"),
         ready.c.task_id == bindparam("of_task"),
         ready.c.lease_token.is_(None),
+        ready.c.held.is_(False),
         ready.c.not_before > bindparam("now"),
     )
     .values(not_before=bindparam("now"))
+)
+_MINE = ready.alias()
+_BEFORE = (
+    select(ready.c.task_id)
+    .where(
+        _MINE.c.project == bindparam("of_project"),
+        _MINE.c.task_id == bindparam("of_task"),
+        ready.c.project == _MINE.c.project,
+        ready.c.queue == _MINE.c.queue,
+        ready.c.ordering_key == _MINE.c.ordering_key,
+        ready.c.lane_position < _MINE.c.lane_position,
+    )
+    .order_by(ready.c.lane_position)
+    .limit(2)
 )

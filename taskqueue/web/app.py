@@ -21,6 +21,7 @@ from taskqueue.web.document import with_document
 from taskqueue.web.models import Nothing
 from taskqueue.web.operations import Operation
 from taskqueue.web.origin import check_origin
+from taskqueue.web.paths import nothing_at
 from taskqueue.web.problems import Problem, problem_of
 from taskqueue.web.scan import UnreadableJson
 from taskqueue.web.service import Service
@@ -119,12 +120,10 @@ def _http_error(error: HTTPException) -> Response:
         if request.method == "OPTIONS":
             return _response(204, b"", "", allow, request_id(environ))
         return _problem(
-            Problem(problems.METHOD_NOT_ALLOWED, f"this path takes {allow['Allow']}", headers=allow), environ
+            Problem(problems.METHOD_NOT_ALLOWED, f"this path takes only {allow['Allow']}", headers=allow), environ
         )
     if error.code == problems.NOT_FOUND.status:
-        return _problem(
-            Problem(problems.NOT_FOUND, "there is nothing at this path; see /openapi.json for what there is"), environ
-        )
+        return _problem(Problem(problems.NOT_FOUND, nothing_at(request.path, OPERATIONS)), environ)
     return _problem(Problem(problems.UNREADABLE, "the request cannot be understood as HTTP"), environ)
 
 

@@ -111,4 +111,5 @@ def _check_media_type(environ: Mapping[str, Any]) -> None:
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(TOO_LARGE, f"the body is larger than {limit} bytes")
+    settings = "TASKQUEUE_MAX_BODY_BYTES, for batches TASKQUEUE_MAX_BATCH_BYTES"
+    return Problem(TOO_LARGE, f"the body is larger than {limit} bytes; an operator can raise the limit ({settings})")

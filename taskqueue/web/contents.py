@@ -31,7 +31,8 @@ def read_content(asked: SubmitTask | Redrive, faults: Faults, *, method: str) ->
         for name in given:
             faults.add(asked.at(name), f"a {method} carries no body; leave it out or use POST")
     elif len(given) > 1:
-        faults.add(asked.at(given[1]), f"give one of {', '.join(given)}")
+        *others, last = given
+        faults.add(asked.at(given[1]), f"{', '.join(others)} and {last} are given; a task carries only one of them")
     if asked.given("contentType") and (not given or given[0] == "payload"):
         faults.add(asked.at("contentType"), f"contentType goes with body or bodyBase64; a payload is {JSON}")
     if asked.payload is not UNSET:

@@ -185,4 +185,4 @@ def _edits(asked: Redrive, service: Service, *, method: str) -> Edits | None:
 
 
 def _unknown() -> Problem:
-    return Problem(NOT_FOUND, "there is no dead letter of this id")
+    return Problem(NOT_FOUND, "there is no dead letter with this id; it may be deleted, or past its retention")

@@ -28,10 +28,10 @@ def matching(pattern: str, expected: str, description: str) -> Meta:
     return Meta(description=description, pattern=pattern + _END, extra={"expected": expected})
 
 
-def one_of(choices: Iterable[str], description: str) -> Meta:
-    """One of a long list of texts."""
+def one_of(choices: Iterable[str], description: str, *, hint: str = "") -> Meta:
+    """One of a long list of texts; the ``hint`` ends the message that names them all."""
     named = list(choices)
-    return Meta(description=description, extra={"choices": named}, extra_json_schema={"enum": named})
+    return Meta(description=description, extra={"choices": named, "hint": hint}, extra_json_schema={"enum": named})
 
 
 def plain_text(longest: int, description: str) -> Meta:

@@ -39,7 +39,10 @@ Instant = Annotated[datetime, Meta(tz=True)]
 Queue = Annotated[str, queue_name("Named lane of work")]
 SoughtQueue = Annotated[str, queue_name("Of this queue", hint="; webhooks are found with kind=webhook")]
 Label = Annotated[str, plain_text(100, "A word to find tasks by")]
-OutcomeClass = Annotated[str, one_of(CLASSES, "Outcome class")]
+OutcomeClass = Annotated[
+    str,
+    one_of(CLASSES, "Outcome class", hint="; what expired before its first attempt has none: ask for reason=expired"),
+]
 Host = Annotated[str, plain_text(256, "Host of the target URL")]
 Cursor = Annotated[str, about("`nextCursor` of the page before", max_length=512)]
 Limit = Annotated[int, about("Items per page", ge=1, le=200)]
@@ -195,7 +198,17 @@ class FindTasks(Model):
     kind: Annotated[Kind, about("`webhook` lists the webhooks instead of the tasks that were submitted")] = Kind.TASK
     queue: SoughtQueue | UnsetType = UNSET
     label: Label | UnsetType = UNSET
-    outcome: Annotated[str, one_of(CLASSES, "Outcome class of the newest attempt")] | UnsetType = UNSET
+    outcome: (
+        Annotated[
+            str,
+            one_of(
+                CLASSES,
+                "Outcome class of the newest attempt",
+                hint="; what expired before its first attempt has none: ask the dead letters for reason=expired",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     created_after: Instant | UnsetType = UNSET
     created_before: Instant | UnsetType = UNSET
     target_host: Host | UnsetType = UNSET

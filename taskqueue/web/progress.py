@@ -26,7 +26,7 @@ def get_operation(service: Service, call: Call) -> Reply:
     with service.database.read() as conn:
         found = operations.get(conn, call.caller.project, OperationId(call.thing()))
     if found is None:
-        raise Problem(NOT_FOUND, "there is no operation of this id")
+        raise Problem(NOT_FOUND, "there is no operation with this id; a finished one is deleted after its retention")
     return Reply(200, resources.operation_answer(found))
 
 

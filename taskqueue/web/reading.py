@@ -144,7 +144,7 @@ def _unknown(key: str, model: type[Model], noun: str) -> str:
     if not known:
         return f"unknown {noun}; there are none here, leave it out"
     plain = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(key[:SHOWN_NAME].replace("_", "").lower(), plain, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(key[:SHOWN_NAME].replace("_", "").lower(), plain, n=1, cutoff=0.75)
     if near:
         return f"unknown {noun}; did you mean {plain[near[0]]}?"
     return f"unknown {noun}; there are: {', '.join(known)}"

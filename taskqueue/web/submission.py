@@ -91,10 +91,9 @@ def callable_target(url: str, pointer: str, faults: Faults, allowed: AllowedTarg
         check_spelling(target, allowed)
     except InvalidTarget as error:
         faults.add(error.pointer, error.detail)
-    except ForbiddenTarget:
-        faults.add(
-            pointer, "this host or port may not be called; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS"
-        )
+    except ForbiddenTarget as error:
+        sentence = f"this URL may not be called: {error.reason}"
+        faults.add(pointer, f"{sentence}; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS")
     else:
         return target
     return None
@@ -117,7 +116,9 @@ def checked_headers(
 def _webhook_url(asked: SubmitTask, faults: Faults, allowed: AllowedTargets) -> str | None:
     if asked.webhook_url is UNSET:
         if asked.given("webhookEvents"):
-            faults.add(asked.at("webhookEvents"), "webhookEvents needs a webhookUrl to tell")
+            faults.add(
+                asked.at("webhookEvents"), "there is no webhookUrl to tell; give one, or leave webhookEvents out"
+            )
         return None
     target = callable_target(asked.webhook_url, asked.at("webhookUrl"), faults, allowed)
     return target.url if target else None
@@ -166,21 +167,24 @@ def _check_times(asked: SubmitTask, faults: Faults) -> None:
         return
     for one, other in (("delay", "runAt"), ("expiresIn", "expiresAt")):
         if len(asked.given(one, other)) == 2:
-            faults.add(asked.at(other), f"give {one} or {other}, not both")
+            faults.add(asked.at(other), f"{one} and {other} are both given; leave one of them out")
     now = datetime.now(UTC)
-    run_at = _bounded(asked.run_at, asked.at("runAt"), faults, last=now + YEAR)
-    expires_at = _bounded(asked.expires_at, asked.at("expiresAt"), faults, last=now + 2 * YEAR)
+    run_at = _bounded(asked.run_at, asked.at("runAt"), faults, last=now + YEAR, ahead="a year")
+    expires_at = _bounded(asked.expires_at, asked.at("expiresAt"), faults, last=now + 2 * YEAR, ahead="two years")
     if expires_at and run_at and expires_at <= run_at:
-        faults.add(asked.at("expiresAt"), "the task would expire before it may run")
+        faults.add(asked.at("expiresAt"), "the task would expire before it may run: expiresAt must be later than runAt")
     first = run_at - now if run_at else either(asked.delay, timedelta(0))
     if asked.expires_in is not UNSET and first >= asked.expires_in:
-        faults.add(asked.at("expiresIn"), "the task would expire before it may run; it counts from the submit")
+        faults.add(asked.at("expiresIn"), "the task would expire before it may run; expiresIn counts from the submit")
 
 
-def _bounded(instant: datetime | UnsetType, pointer: str, faults: Faults, *, last: datetime) -> datetime | None:
+def _bounded(
+    instant: datetime | UnsetType, pointer: str, faults: Faults, *, last: datetime, ahead: str
+) -> datetime | None:
     if instant is UNSET:
         return None
     if _FIRST_INSTANT <= instant <= last:
         return instant
-    faults.add(pointer, f"expected a time from {_FIRST_INSTANT:%Y-%m-%d} to {last:%Y-%m-%d}")
+    first = f"{_FIRST_INSTANT:%Y-%m-%d}"
+    faults.add(pointer, f"expected a time from {first} to {last:%Y-%m-%d}: no more than {ahead} ahead")
     return None

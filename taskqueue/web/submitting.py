@@ -82,7 +82,9 @@ def _field_key(asked: SubmitTask, project: str, faults: Faults, *, header: str |
     key = own if own is not None else header
     if key is None:
         if asked.given("idempotencyTtl"):
-            faults.add(asked.at("idempotencyTtl"), "idempotencyTtl needs an idempotency key")
+            faults.add(
+                asked.at("idempotencyTtl"), "there is no idempotency key to keep; give one, or leave idempotencyTtl out"
+            )
         return None
     return _key(project, key, _SINGLE + asked.text, ttl=either(asked.idempotency_ttl, DEFAULT_KEY_TTL))
 

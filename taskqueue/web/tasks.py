@@ -199,7 +199,8 @@ def cancel_task(service: Service, call: Call) -> Reply:
     problems=(CONFLICT,),
 )
 def run_task_now(service: Service, call: Call) -> Reply:
-    """The next attempt starts as soon as a worker is free. A task that runs or has ended is left as it is: 409."""
+    """The next attempt starts as soon as a worker is free. A task that runs, has ended, or waits behind others of its
+    ordering key is left as it is: 409."""
     call.body(Nothing)
     with service.database.begin() as conn:
         task = tasks.run_now(conn, service.database, call.caller.project, TaskId(call.thing()))
@@ -231,7 +232,7 @@ def _whole(task: Task | None, now: datetime) -> Reply:
 
 
 def _unknown() -> Problem:
-    return Problem(NOT_FOUND, "there is no task of this id")
+    return Problem(NOT_FOUND, "there is no task with this id; an ended task is deleted after its retention")
 
 
 def _replayed(receipt: Receipt) -> dict[str, str]:

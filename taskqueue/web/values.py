@@ -50,6 +50,7 @@ def _decoding_reader(annotation: Any, metas: Iterable[msgspec.Meta] = ()) -> Rea
     decode = msgspec.json.Decoder(annotation).decode
     metas = list(metas)
     choices = _choices(annotation, metas)
+    hint = next((meta.extra["hint"] for meta in metas if meta.extra and "hint" in meta.extra), "")
     expected = _expected(annotation, metas, choices)
 
     def reader(text: bytes, pointer: str, faults: Faults) -> Any:
@@ -57,13 +58,13 @@ def _decoding_reader(annotation: Any, metas: Iterable[msgspec.Meta] = ()) -> Rea
             value = decode(text)
         except msgspec.ValidationError as error:
             chosen = choices and text.startswith(b'"')
-            faults.add(pointer, _not_among(text, choices) if chosen else _explained(error, expected))
+            faults.add(pointer, _not_among(text, choices, hint) if chosen else _explained(error, expected))
         except msgspec.DecodeError:  # well formed, so it can only be this
             faults.add(pointer, "a text here may not hold half of a surrogate pair")
         else:
             if not choices or value in choices:
                 return value
-            faults.add(pointer, _not_among(text, choices))
+            faults.add(pointer, _not_among(text, choices, hint))
         return FAULTY
 
     return reader
@@ -165,13 +166,13 @@ def _choices(annotation: Any, metas: Iterable[msgspec.Meta]) -> tuple[str, ...]:
     return tuple(choice for meta in metas for choice in (meta.extra or {}).get("choices", ()))
 
 
-def _not_among(text: bytes, choices: tuple[str, ...]) -> str:
+def _not_among(text: bytes, choices: tuple[str, ...], hint: str) -> str:
     """What to choose instead of a JSON text: all there is, or of a long list what is like it."""
     if len(choices) > _SHORT_LIST:
         sought = text[1 : SHOWN_NAME + 1].decode(errors="replace").rstrip('"').lower()
         if near := difflib.get_close_matches(sought, choices, n=3, cutoff=0.6):
             return f"there is no such value; did you mean {' or '.join(near)}?"
-    return f"expected one of: {', '.join(choices)}"
+    return f"expected one of: {', '.join(choices)}{hint}"
 
 
 def _expected(annotation: Any, metas: Iterable[msgspec.Meta], choices: tuple[str, ...]) -> str | None:

@@ -52,6 +52,13 @@ class Peer:
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def wait_for_requests(self, count: int) -> None:
+        """Wait until so many were read: a client that gave up may have been quicker than its bytes."""
+        until = time.monotonic() + 20
+        while len(self.asked) < count:
+            assert time.monotonic() < until, f"{len(self.asked)} requests came, not {count}"
+            time.sleep(0.005)
+
     def hang_up(self) -> None:
         """Close every open connection, as a server does with idle ones."""
         while self._open:

@@ -94,14 +94,14 @@ def test_an_answer_nobody_asked_for_is_never_taken_for_the_next_one(client_of: C
 
 
 def test_threads_share_a_client_without_sharing_a_connection_at_one_time(client_of: Client) -> None:
-    together, answers = threading.Barrier(4, timeout=10), []
+    together, answers = threading.Barrier(4, timeout=30), []
 
     def waits_for_the_others(connection: socket.socket) -> bool:
         together.wait()
         return accepts()(connection)
 
     with peer(waits_for_the_others) as service:
-        queue = client_of(service, timeout=10)
+        queue = client_of(service, timeout=30)
         threads = [
             threading.Thread(target=lambda: answers.append(queue.tasks.create(target_url=URL))) for _ in range(4)
         ]
@@ -180,7 +180,7 @@ def tls_of(authority: trustme.CA) -> ssl.SSLContext:
 def run(program: str, service: Peer, trusted: Path | None = None) -> None:
     """Run a program whose environment names ``service``."""
     environment = os.environ | {"TASKQUEUE_URL": service.url} | ({"SSL_CERT_FILE": str(trusted)} if trusted else {})
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
 
 

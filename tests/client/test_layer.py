@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-import statistics
 import subprocess
 import sys
 import zipfile
@@ -16,7 +15,7 @@ from click.testing import CliRunner
 import taskqueue
 from taskqueue.cli.layer import build_layer, lambda_layer
 
-BUDGET = 0.030  # seconds
+BUDGET = 0.8  # of what it costs to import http.client, which the first request does
 ROOT = Path(taskqueue.__file__).parent.parent
 
 
@@ -24,17 +23,20 @@ def bare(program: str, *path: Path) -> str:
     """What a Python without site packages prints."""
     lines = ["import sys", *(f"sys.path.insert(0, {str(entry)!r})" for entry in path), program]
     command = [sys.executable, "-I", "-S", "-c", "\n".join(lines)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_importing_the_client_costs_less_than_its_budget() -> None:
-    # Processor time, not the wall clock: other tests are running beside this one.
-    program = "from time import process_time as t; began = t(); import taskqueue.client; print(t() - began)"
-    bare(program, ROOT)  # the first one compiles
-    costs = [float(bare(program, ROOT)) for _ in range(9)]
-    assert statistics.median(costs) <= BUDGET, costs
+    # Processor time, not the wall clock: other tests are running beside this one. A ratio, because machines differ.
+    program = "from time import process_time as t; began = t(); import {}; print(t() - began)"
+    bare(program.format("taskqueue.client"), ROOT)  # the first one compiles
+    ours, http = zip(
+        *([float(bare(program.format(name), ROOT)) for name in ("taskqueue.client", "http.client")] for _ in range(9)),
+        strict=True,
+    )
+    assert min(ours) <= BUDGET * min(http), (ours, http)
 
 
 @pytest.mark.parametrize(

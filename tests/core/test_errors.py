@@ -24,11 +24,12 @@ def test_an_invalid_field_is_named_by_its_pointer() -> None:
 
 
 def test_a_forbidden_target_does_not_show_where_its_name_led() -> None:
-    error = ForbiddenTarget("internal.example", "10.0.0.7")
-    assert "10.0.0.7" not in str(error)
-    assert "TASKQUEUE_ALLOWED_TARGETS" in str(error)
-    assert (error.host, error.address) == ("internal.example", "10.0.0.7")
-    assert ForbiddenTarget("x").address is None
+    error = ForbiddenTarget("internal.example", "10.0.0.7", reason="it is closed")
+    assert str(error) == (
+        "internal.example may not be called: it is closed; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS"
+    )
+    assert (error.host, error.address, error.reason) == ("internal.example", "10.0.0.7", "it is closed")
+    assert ForbiddenTarget("x", reason="").address is None
 
 
 def test_a_reused_key_is_not_shown_but_kept() -> None:

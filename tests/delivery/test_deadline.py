@@ -48,8 +48,7 @@ def test_dripping_peers_are_cut_on_time(courier: Courier) -> None:
     with ExitStack() as targets:
         peers = [targets.enter_context(LocalTarget(default=behaviour)) for behaviour, _ in DRIPS.values()]
         ended = dict(zip(DRIPS, courier.run(at_once([peer.url for peer in peers])), strict=True))
-        for peer in peers:
-            peer.wait_for(lambda peer=peer: peer.open_connections == 0)
+        courier.until(lambda: not any(peer.open_connections for peer in peers))
     assert {name: outcome.phase for name, (outcome, _) in ended.items()} == {
         name: phase for name, (_, phase) in DRIPS.items()
     }

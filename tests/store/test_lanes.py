@@ -50,6 +50,13 @@ def cancel(database: Database, task: Task) -> None:
         tasks.cancel(conn, database, "default", task.id)
 
 
+def run_now(database: Database, task: Task) -> Task:
+    with database.begin() as conn:
+        found = tasks.run_now(conn, database, "default", task.id)
+    assert found is not None
+    return found
+
+
 def let_go(database: Database, task: Task) -> None:
     assert task.lease is not None
     with database.begin() as conn:
@@ -190,13 +197,25 @@ def test_a_lane_that_ran_empty_starts_anew(database: Database) -> None:
 
 def test_run_now_does_not_overtake(database: Database) -> None:
     (first,) = in_lane(database, delay=HOUR)
-    (second,) = in_lane(database, delay=2 * HOUR)
-    with database.begin() as conn:
-        tasks.run_now(conn, database, "default", second.id)
-    assert claim_all(database) == []
-    with database.begin() as conn:
-        tasks.run_now(conn, database, "default", first.id)
-    assert run_out(database) == [first.id, second.id]
+    second, third = in_lane(database, 2, delay=2 * HOUR)
+    in_lane(database, key="b")
+    for task, before in ((second, f"task {first.id} of"), (third, f"task {first.id} and others of")):
+        with pytest.raises(Conflict, match=f"waits behind {before} the same ordering key"):
+            run_now(database, task)
+        assert look_up(database, task.id) == task, "it keeps its time"
+    for task in (first, second, third):
+        run_now(database, task)
+        assert run_out(database) == [task.id]
+
+
+def test_the_task_before_may_be_one_whose_cancelled_attempt_is_still_on_the_wire(database: Database) -> None:
+    first, second = in_lane(database, 2)
+    running = claim_one(database)
+    cancel(database, running)
+    with pytest.raises(Conflict, match=f"task {first.id}"):
+        run_now(database, second)
+    let_go(database, running)
+    assert run_now(database, second).held is False
 
 
 def test_several_tasks_of_one_key_in_one_group_keep_their_order(database: Database) -> None:

@@ -248,7 +248,7 @@ class Lives(RuleBasedStateMachine):
     @rule(dice=some)
     def run_now(self, dice: Any) -> None:
         modelled = dice.choice(self.model.tasks)
-        allowed = modelled.state == "queued"
+        allowed = modelled.state == "queued" and not self.model.held(modelled)
         with self.database.begin() as conn:
             assert self._allowed(tasks.run_now, conn, self.database, "default", self.ids[modelled].id) == allowed
         if allowed:

@@ -129,7 +129,7 @@ def test_a_second_cancel_is_a_conflict(database: Database) -> None:
     claim_one(database)
     for task in (waiting, running):
         cancel(database, task.id)
-        with pytest.raises(Conflict, match="the task is cancelled"):
+        with pytest.raises(Conflict, match="the task was cancelled before; only a waiting or running"):
             cancel(database, task.id)
 
 
@@ -204,7 +204,7 @@ def test_what_is_due_already_stays_as_it_is(database: Database, clock: Clock) ->
 def test_a_running_task_cannot_be_pulled_forward(database: Database) -> None:
     task = submit_one(database)
     claim_one(database)
-    with pytest.raises(Conflict, match="the task is running"):
+    with pytest.raises(Conflict, match="the task is running already; only a waiting task can be run now"):
         run_now(database, task.id)
 
 

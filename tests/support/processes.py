@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-PATIENCE = 20.0
+PATIENCE = 45.0  # seconds, for what must happen; a process may take its time to start
 
 
 def environment(directory: Path, **variables: object) -> dict[str, str]:

@@ -130,6 +130,17 @@ def answer(
     return raw("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body, after=after, keep=True)
 
 
+def held(gate: threading.Event, status: int = 200) -> Behaviour:
+    """Take the request, then answer it once ``gate`` is open, and keep the connection."""
+
+    def behave(target: LocalTarget, peer: Peer) -> None:
+        target.take(peer)
+        gate.wait(_PATIENCE)
+        peer.send(f"HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n".encode())
+
+    return behave
+
+
 def raw(data: bytes, *, after: float = 0.0, keep: bool = False) -> Behaviour:
     """Take the request, then send ``data`` as it stands and, unless ``keep``, close."""
 

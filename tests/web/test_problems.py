@@ -41,6 +41,27 @@ def test_a_path_that_is_not_there_is_a_404(front: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/v1/tasks/7", "what this path names is not a task id (a UUID)"),
+        ("/v1/tasks/7/attempts", "what this path names is not a task id (a UUID)"),
+        ("/v1/dead-letters/x", "what this path names is not a dead letter id (a UUID)"),
+        ("/v1/operations/x", "what this path names is not an operation id (a UUID)"),
+        ("/v1/tasks/", "did you mean /v1/tasks?"),
+        ("/tasks", "did you mean /v1/tasks?"),
+        ("/v1/dead_letters", "did you mean /v1/dead-letters?"),
+        ("/v1/tasks/01a1fd2b-7e4c-73b7-9951-e4461c9bc5ed/attempt", "did you mean /v1/tasks/{id}/attempts?"),
+        ("/v1/queues/mail", "there is nothing at this path; /openapi.json lists every path"),
+        ("/" + "v1/tasks/" * 100, "there is nothing at this path; /openapi.json lists every path"),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_from_an_id_that_is_none(front: Api, path: str, sentence: str) -> None:
+    answer = front.get(path)
+    assert answer.status == 404
+    assert sentence in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
         ("PUT", "/v1/tasks", "GET, HEAD, OPTIONS, POST"),
@@ -52,6 +73,7 @@ def test_another_method_is_a_405_that_names_those_there_are(front: Api, method: 
     answer = front.call(method, path)
     assert answer.status == 405
     assert answer.headers["allow"] == allowed
+    assert answer.json["detail"] == f"this path takes only {allowed}"
 
 
 def test_options_names_the_methods_and_head_answers_like_get(front: Api) -> None:

@@ -208,8 +208,29 @@ def test_shape_and_meaning_are_judged_in_one_answer(front: Api) -> None:
 
 def test_a_forbidden_target_is_refused_without_telling_where_it_leads(front: Api) -> None:
     detail = refused(front, targetUrl="http://169.254.169.254/latest/")["/targetUrl"]
+    assert "its address is private or reserved" in detail
     assert "TASKQUEUE_ALLOWED_TARGETS" in detail
     assert "169" not in detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"targetUrl": "https://target.example:9000/"}, "port 9000 is none of 80, 443, 8080, 8443"),
+        ({"targetUrl": "http://localhost/"}, "its name stands for the machine of the service"),
+        ({"targetUrl": "ftp://target.example/"}, "the scheme ftp cannot be called"),
+        ({"targetUrl": "target.example"}, "this is not an absolute URL"),
+        ({"payload": 1, "body": "x"}, "payload and body are given; a task carries only one of them"),
+        ({"backoff": {"type": "schedule"}}, 'type "schedule" needs a schedule: a list of waits such as ["10s", "1m"]'),
+        ({"delay": 1, "runAt": "2026-12-01T00:00:00Z"}, "delay and runAt are both given; leave one of them out"),
+        ({"runAt": "2099-01-01T00:00:00Z"}, "no more than a year ahead"),
+        ({"webhookEvents": ["dead"]}, "there is no webhookUrl to tell; give one, or leave webhookEvents out"),
+        ({"idempotencyTtl": "1h"}, "there is no idempotency key to keep; give one, or leave idempotencyTtl out"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_and_what_to_do(front: Api, fields: Json, message: str) -> None:
+    (detail,) = refused(front, **fields).values()
+    assert message in detail
 
 
 def test_a_refused_task_leaves_nothing_behind(api: Api) -> None:

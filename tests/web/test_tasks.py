@@ -192,6 +192,14 @@ def test_a_waiting_task_is_pulled_forward(api: Api, database: Database) -> None:
     assert api.post(f"{path}/run-now").status == 409
 
 
+def test_a_task_is_not_pulled_before_its_turn(api: Api) -> None:
+    first, second = (api.submit(orderingKey="a", delay="1h")["id"] for _ in range(2))
+    answer = api.post(f"/v1/tasks/{second}/run-now")
+    assert answer.status == 409
+    assert first in answer.json["detail"]
+    assert api.post(f"/v1/tasks/{first}/run-now").status == 200
+
+
 @pytest.mark.parametrize("verb", ["cancel", "run-now"])
 def test_steering_takes_no_fields(api: Api, verb: str) -> None:
     path = f"/v1/tasks/{api.submit()['id']}"

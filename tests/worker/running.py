@@ -19,11 +19,11 @@ from taskqueue.store.database import Database
 from taskqueue.worker.worker import Worker
 from tests.support.builders import look_up, submit_one
 
-# As quick as the settings allow, so that leases lapse within a test.
+# As quick as the settings allow, but for leases: a machine that stalls for a second or two must not let them lapse.
 QUICK: dict[str, Any] = {
     "allowed_targets": "127.0.0.1",
     "concurrency": 20,
-    "lease_seconds": 2.0,
+    "lease_seconds": 10.0,
     "extend_seconds": 0.3,
     "fence_margin_seconds": 0.7,
     "reclaim_seconds": 0.3,
@@ -41,7 +41,7 @@ class RunningWorker:
         self._worker: Worker
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
-        assert self._started.wait(5)
+        assert self._started.wait(30)
 
     @property
     def alive(self) -> bool:
@@ -55,7 +55,7 @@ class RunningWorker:
         """As SIGTERM does."""
         self._loop.call_soon_threadsafe(self._worker.drain)
 
-    def wait(self, seconds: float = 15.0) -> float:
+    def wait(self, seconds: float = 30.0) -> float:
         """Seconds until it had ended by itself."""
         began = time.monotonic()
         self._thread.join(seconds)
@@ -85,7 +85,7 @@ def submit_to(database: Database, url: str, **over: Any) -> Task:
     return submit_one(database, target_url=target.url, origin=target.origin, target_host=target.host, **over)
 
 
-def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
     """Wait until ``condition`` holds; fail if it does not within ``seconds``."""
     end = time.monotonic() + seconds
     while not condition():
@@ -93,7 +93,7 @@ def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def ended(database: Database, task: Task, *, seconds: float = 10.0) -> Task:
+def ended(database: Database, task: Task, *, seconds: float = 20.0) -> Task:
     """The task, once it has ended."""
     until(lambda: look_up(database, task.id).state.ended, seconds=seconds)
     return look_up(database, task.id)

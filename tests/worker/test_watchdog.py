@@ -15,9 +15,9 @@ from taskqueue.worker.worker import Worker
 from tests.worker.running import QUICK
 
 
-def end(name: str) -> None:
-    """Let the thread of this name run into an exception that none of its own code catches."""
-    (number,) = [thread.ident for thread in threading.enumerate() if thread.name == name]
+def end(thread: threading.Thread) -> None:
+    """Let this thread run into an exception that none of its own code catches."""
+    number = thread.ident
     assert number is not None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(number), ctypes.py_object(SystemExit))
 
@@ -25,11 +25,18 @@ def end(name: str) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", ["taskqueue-extend", "taskqueue-chores", "taskqueue-wakeup"])
 def test_a_worker_without_one_of_its_threads_dies(database: Database, name: str) -> None:
+    others = set(threading.enumerate())
+
+    def started() -> list[threading.Thread]:
+        return [thread for thread in set(threading.enumerate()) - others if thread.name == name]
+
     async def work() -> None:
         working = asyncio.create_task(Worker(Settings(**QUICK), database).run())
+        while not (found := started()):
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
-        end(name)
-        await asyncio.wait_for(working, 5)
+        end(*found)
+        await asyncio.wait_for(working, 30)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(RuntimeError, match=name):
         runner.run(work())

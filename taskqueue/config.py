@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from taskqueue.core.errors import InvalidSettings
+from taskqueue.core.lambda_endpoint import LambdaEndpoint, is_region
 from taskqueue.core.target import AllowedTargets
 from taskqueue.core.webhook import secret_key
 
@@ -45,6 +46,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     signing_secret: Annotated[
         str | None,
         _about("`whsec_` and 24 to 64 bytes in base64; unset: one is made at the first start and kept in the database"),
+    ] = None
+    lambda_region: Annotated[
+        str | None,
+        _about("region of `lambda://` targets; unset: that of `AWS_REGION` or `AWS_DEFAULT_REGION`"),
+    ] = None
+    lambda_endpoint: Annotated[
+        str | None,
+        _about("where functions are invoked; unset: `https://lambda.{region}.amazonaws.com`"),
     ] = None
     concurrency: Annotated[int, _about("attempts that one worker process has in flight", ge=1, le=10_000)] = 100
     claim_batch: Annotated[int, _about("tasks that one claim takes at most", ge=1, le=1000)] = 100
@@ -81,9 +90,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for row in table():
             if text := environ.get(row.variable, "").strip():
                 given[row.field] = _read(row, text)
+        if region := _region_of_aws(environ):
+            given.setdefault("lambda_region", region)
         settings = cls(**given)
         settings._check()
         return settings
+
+    @property
+    def lambda_service(self) -> LambdaEndpoint | None:
+        """Where functions are invoked; ``None`` without a region."""
+        return LambdaEndpoint.parse(self.lambda_region, self.lambda_endpoint) if self.lambda_region else None
 
     def shown(self, field: str) -> Any:
         """The value as it may be printed: without passwords, and of a secret only that it is set."""
@@ -110,6 +126,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             secret_key(self.signing_secret) if self.signing_secret is not None else None
         except ValueError as error:
             raise InvalidSettings(f"TASKQUEUE_SIGNING_SECRET cannot be used: {error}") from None
+        self._check_lambda()
+
+    def _check_lambda(self) -> None:
+        if self.lambda_region is not None and not is_region(self.lambda_region):
+            raise InvalidSettings(
+                f"TASKQUEUE_LAMBDA_REGION cannot be {self.lambda_region[:60]}; write eu-west-1 or alike"
+            )
+        if self.lambda_endpoint is not None and self.lambda_region is None:
+            raise InvalidSettings("TASKQUEUE_LAMBDA_ENDPOINT needs TASKQUEUE_LAMBDA_REGION: requests are signed for it")
+        try:
+            _ = self.lambda_service
+        except ValueError as error:
+            raise InvalidSettings(f"TASKQUEUE_LAMBDA_ENDPOINT: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +188,12 @@ def require_private_bind(settings: Settings) -> None:
             f"TASKQUEUE_HOST is {settings.host}, but API keys are not built yet:"
             " bind to 127.0.0.1 and put a gateway that authenticates in front"
         )
+
+
+def _region_of_aws(environ: Mapping[str, str]) -> str:
+    """As AWS's own tools name it. They are not ours: one that cannot be a region is as good as none."""
+    named = (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "").strip()
+    return named if is_region(named) else ""
 
 
 def _meant(name: str, known: list[str]) -> str | None:

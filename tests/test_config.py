@@ -22,6 +22,8 @@ def test_every_field_is_read_from_the_variable_of_its_name() -> None:
         "auth": "on",
         "allowed_targets": "10.1.2.0/24,billing.internal:9000",
         "signing_secret": "whsec_" + "A" * 32,
+        "lambda_region": "eu-west-1",
+        "lambda_endpoint": "http://127.0.0.1:8585",
         "allow_unsafe_database": "true",
         "log_format": "json",
         "log_level": "debug",
@@ -32,6 +34,23 @@ def test_every_field_is_read_from_the_variable_of_its_name() -> None:
     given |= {row.field: str(row.default + 1) for row in table() if row.field not in given}
     settings = Settings.from_env({f"TASKQUEUE_{field.upper()}": text for field, text in given.items()})
     assert all(getattr(settings, row.field) != row.default for row in table())
+
+
+def test_the_region_of_functions_is_that_of_amazons_own_tools_unless_it_is_given() -> None:
+    ambient = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    assert Settings.from_env(ambient).lambda_region == "eu-west-1"
+    assert Settings.from_env({"AWS_DEFAULT_REGION": "us-east-1"}).lambda_region == "us-east-1"
+    assert Settings.from_env(ambient | {"TASKQUEUE_LAMBDA_REGION": "eu-north-1"}).lambda_region == "eu-north-1"
+    assert Settings.from_env({"AWS_REGION": "No Region"}).lambda_service is None
+
+
+def test_functions_are_invoked_at_amazons_address_unless_another_is_given() -> None:
+    service = Settings(lambda_region="eu-west-1").lambda_service
+    assert service is not None
+    assert service.base.origin == "https://lambda.eu-west-1.amazonaws.com:443"
+    other = Settings(lambda_region="eu-west-1", lambda_endpoint="http://127.0.0.1:8585").lambda_service
+    assert other is not None
+    assert other.base.origin == "http://127.0.0.1:8585"
 
 
 def test_an_empty_or_blank_variable_counts_as_unset() -> None:
@@ -52,6 +71,8 @@ def test_an_empty_or_blank_variable_counts_as_unset() -> None:
         ("TASKQUEUE_ALLOW_UNSAFE_DATABASE", "yes", "true or false"),
         ("TASKQUEUE_MAX_BATCH_BYTES", "2048", "TASKQUEUE_MAX_BODY_BYTES"),
         ("TASKQUEUE_ALLOWED_TARGETS", "http://10.0.0.1", "without a scheme"),
+        ("TASKQUEUE_LAMBDA_REGION", "Ireland!", "eu-west-1"),
+        ("TASKQUEUE_LAMBDA_ENDPOINT", "http://127.0.0.1:8585", "needs TASKQUEUE_LAMBDA_REGION"),
         ("TASKQUEUE_ALLOWED_TARGETS", "0.0.0.0/0", "too wide"),
         ("TASKQUEUE_SIGNING_SECRET", "whsec_short", "24 to 64 bytes"),
     ],

@@ -10,6 +10,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 import idna
 
 from taskqueue.core.errors import ForbiddenTarget, InvalidTarget
+from taskqueue.core.lambda_function import PREFIX as LAMBDA
+from taskqueue.core.lambda_function import LambdaFunction
 
 Address = IPv4Address | IPv6Address
 
@@ -40,11 +42,17 @@ class Target:
     origin: str  # scheme://host:port, the port always named
     host_header: str
     literal: Address | None  # of a host that is an address
+    lambda_function: LambdaFunction | None = None
 
 
-def parse_target(url: str, *, pointer: str = "/targetUrl") -> Target:
-    """Read an absolute http(s) URL strictly; ``InvalidTarget`` names ``pointer`` and says what to write instead."""
+def parse_target(url: str, *, pointer: str = "/targetUrl", functions: bool = False) -> Target:
+    """Read an absolute http(s) URL strictly, and where ``functions`` may be called also ``lambda://name``.
+
+    ``InvalidTarget`` names ``pointer`` and says what to write instead.
+    """
     try:
+        if url[: len(LAMBDA)].lower() == LAMBDA:
+            return _parse_function(url[len(LAMBDA) :], functions=functions)
         return _parse(url)
     except _Unreadable as error:
         raise InvalidTarget(pointer, str(error)) from None
@@ -84,6 +92,28 @@ def _parse(url: str) -> Target:
         origin=f"{scheme}://{shown}:{port}",
         host_header=shown if port == _DEFAULT_PORT[scheme] else f"{shown}:{port}",
         literal=literal,
+    )
+
+
+def _parse_function(rest: str, *, functions: bool) -> Target:
+    if not functions:
+        raise _Unreadable("a function can be the target of a task alone; write a URL that begins with https:// here")
+    reference, question, query = rest.partition("?")
+    try:
+        function = LambdaFunction.parse(reference, question + query)
+    except ValueError as error:
+        raise _Unreadable(str(error)) from None
+    # Where it is invoked is the operator's to say. Port 0 is no place at all: nothing ever connects to it.
+    return Target(
+        url=function.url,
+        scheme="lambda",
+        host=function.name,
+        port=0,
+        path=function.path,
+        origin=function.origin,
+        host_header=function.name,
+        literal=None,
+        lambda_function=function,
     )
 
 

@@ -27,7 +27,8 @@ def test_the_package_itself_imports_nothing() -> None:
 def test_every_third_party_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {_name(line) for line in project["dependencies"]}
-    declared |= {_name(line) for line in project["optional-dependencies"]["postgres"]}
+    for extra in ("postgres", "lambda", "faultlab"):
+        declared |= {_name(line) for line in project["optional-dependencies"][extra]}
     distributions = packages_distributions()
     undeclared = {
         f"{relative(path)} imports {package}"

@@ -29,7 +29,7 @@ def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits
     """What ``outcome`` makes of a running task. ``jitter`` is drawn from [0, 1]; nothing here waits or writes."""
     if task.progress.memory.asking is not None:
         return _decide_asked(task, task.progress.memory.asking, outcome, now=now, jitter=jitter)
-    terms = Terms.of(task, outcome, named=_named(outcome, now))
+    terms = Terms.of(task, outcome, named=retry.named_wait(outcome, now))
     attempt = closed(task, outcome, now=now, charged=terms.charge is Charge.YES, kind=AttemptKind.CALL)
     progress = terms.counted(task.progress, now=now, fingerprint=attempt.fingerprint)
     if outcome.cls.name == "success":
@@ -38,11 +38,13 @@ def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits
     wait = terms.wait(progress, jitter=jitter)
     if reason is None and (last := terms.last_start(progress)) is not None and now + wait > last:
         reason = DeadReason.EXHAUSTED
+    uncertain = reconcile.wanted(task, outcome)
     if now + wait >= task.expires_at:
-        return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason or DeadReason.EXPIRED, attempt=attempt)
-    if reconcile.wanted(task, outcome):
+        reason = _reason_unasked(task, reason) if uncertain else reason or DeadReason.EXPIRED
+        return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
+    if uncertain:
         # Asked when the retry would have begun: until then the work may still be going on.
-        asking = replace(progress, memory=progress.memory.asks(Asking(then=reason)))
+        asking = replace(progress, memory=progress.memory.asks(_asking(attempt, reason)))
         return waiting(task, asking, wait=wait, attempt=attempt)
     if reason is not None:
         return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
@@ -51,8 +53,9 @@ def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits
 
 def expire(task: Task, *, now: datetime) -> Settlement:
     """The death of a queued task whose expiry has passed."""
-    progress = replace(task.progress, seq=task.progress.seq + 1)
-    return _end(task, progress, now=now, state=TaskState.DEAD, reason=DeadReason.EXPIRED, attempt=None)
+    progress, asking = replace(task.progress, seq=task.progress.seq + 1), task.progress.memory.asking
+    reason = _reason_unasked(task, asking.then) if asking is not None else DeadReason.EXPIRED
+    return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=None)
 
 
 def cancel(task: Task, *, now: datetime) -> Settlement:
@@ -65,6 +68,7 @@ def cancel(task: Task, *, now: datetime) -> Settlement:
         )
         if task.progress.memory.asking is not None:
             attempt = closed(task, outcome, now=now, charged=False, kind=AttemptKind.RECONCILE)
+            progress = _asked(task.progress)
         else:
             attempt = closed(task, outcome, now=now, charged=True, kind=AttemptKind.CALL)
             progress = Terms.of(task, outcome, named=None).counted(task.progress, now=now, fingerprint=None)
@@ -86,18 +90,14 @@ def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime
     """What the answer of the reconcile URL makes of a task whose last attempt may have done the work."""
     reading = reconcile.read(outcome)
     attempt = closed(task, reading.outcome, now=now, charged=False, kind=AttemptKind.RECONCILE)
-    answered = replace(
-        task.progress,
-        seq=task.progress.seq + 1,
-        deferred=task.progress.deferred + 1,
-        memory=task.progress.memory.asks(None),
-    )
+    answered = _asked(task.progress)
     if reading.answer is reconcile.Answer.DONE:
-        return _end(task, answered, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
+        done = replace(answered, memory=replace(answered.memory, previous=reading.outcome.cls.name))
+        return _end(task, done, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
     if reading.answer is None and asking.failures + 1 < reconcile.MAX_FAILURES:
         wait = reconcile.BACKOFF.delay(asking.failures + 1, jitter=jitter)
         if now + wait < task.expires_at:
-            again = answered.memory.asks(Asking(asking.then, asking.failures + 1))
+            again = answered.memory.asks(replace(asking, failures=asking.failures + 1))
             return waiting(task, replace(answered, memory=again), wait=wait, attempt=attempt)
     reason = asking.then
     if reading.answer is not reconcile.Answer.NOT_DONE:
@@ -107,10 +107,20 @@ def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime
     return _end(task, answered, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
 
 
+def _asking(attempt: Attempt, then: DeadReason | None) -> Asking:
+    """What to ask about a call that has just closed."""
+    outcome = attempt.outcome
+    status = outcome.response.status if outcome.response else None
+    return Asking(then, status=status, error_type=outcome.error_type, fingerprint=attempt.fingerprint)
+
+
+def _asked(progress: Progress) -> Progress:
+    """The counters once an attempt has asked: it is one more on record, and free."""
+    return replace(progress, seq=progress.seq + 1, deferred=progress.deferred + 1, memory=progress.memory.asks(None))
+
+
 def _reason_unknown(task: Task, asking: Asking) -> DeadReason | None:
-    policy = task.spec.policy.reconcile
-    assert policy is not None, "only a task that says whom to ask is asked about"
-    match policy.on_unknown:
+    match _on_unknown(task):
         case OnUnknown.HOLD:
             return DeadReason.UNCERTAIN
         case OnUnknown.FAIL:
@@ -119,8 +129,15 @@ def _reason_unknown(task: Task, asking: Asking) -> DeadReason | None:
             return asking.then
 
 
-def _named(outcome: Outcome, now: datetime) -> timedelta | None:
-    return retry.retry_after(outcome.retry_after, now) if outcome.retry_after is not None else None
+def _reason_unasked(task: Task, then: DeadReason | None) -> DeadReason:
+    """Why a task dies that has no time left to ask."""
+    return DeadReason.UNCERTAIN if _on_unknown(task) is OnUnknown.HOLD else then or DeadReason.EXPIRED
+
+
+def _on_unknown(task: Task) -> OnUnknown:
+    policy = task.spec.policy.reconcile
+    assert policy is not None, "only a task that says whom to ask is asked about"
+    return policy.on_unknown
 
 
 def _end(

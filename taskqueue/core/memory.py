@@ -34,18 +34,23 @@ class Asking:
 
     then: DeadReason | None = None  # None: the retry that was decided already
     failures: int = 0  # to get an answer, so far
+    # Of the call that is asked about: a death tells of it, and not of the asking.
+    status: int | None = None
+    error_type: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Of one generation of a task."""
 
-    failures: Mapping[str, int] = field(default_factory=dict)  # outcomes so far, by class
+    failures: Mapping[str, int] = field(default_factory=dict)  # by class, those that no rule of the policy decided
     deferrals: int = 0  # in a row
     worst_partial: Partial = Partial.NO
     previous: str | None = None  # class of the attempt before
     ruled: Mapping[int, Ruled] = field(default_factory=dict)  # by the rule's index
     apart: int = 0  # charged outcomes that a rule counted for itself, and not against the task's retries
+    lost_apart: int = 0  # lost workers likewise, and not against the lost limit
     streak: Streak | None = None
     asking: Asking | None = None
 
@@ -67,10 +72,13 @@ class Memory:
             past["r"] = [[index, ruled.count, ruled.since.timestamp()] for index, ruled in self.ruled.items()]
         if self.apart:
             past["o"] = self.apart
+        if self.lost_apart:
+            past["l"] = self.lost_apart
         if self.streak is not None:
             past["s"] = [self.streak.fingerprint, self.streak.length]
         if self.asking is not None:
-            past["a"] = [self.asking.then, self.asking.failures]
+            asking = self.asking
+            past["a"] = [asking.then, asking.failures, asking.status, asking.error_type, asking.fingerprint]
         return json.dumps(past, separators=(",", ":")).encode()
 
     @classmethod
@@ -85,13 +93,14 @@ class Memory:
             previous=past["p"],
             ruled={index: Ruled(count, datetime.fromtimestamp(at, UTC)) for index, count, at in past.get("r", ())},
             apart=past.get("o", 0),
+            lost_apart=past.get("l", 0),
             streak=Streak(*past["s"]) if "s" in past else None,
             asking=_asking(*past["a"]) if "a" in past else None,
         )
 
 
-def _asking(then: str | None, failures: int) -> Asking:
-    return Asking(DeadReason(then) if then is not None else None, failures)
+def _asking(then: str | None, *rest: Any) -> Asking:
+    return Asking(DeadReason(then) if then is not None else None, *rest)
 
 
 NO_MEMORY = Memory()

@@ -45,7 +45,7 @@ def check(pattern: str, pointer: str, *, reasons: Iterable[str] = ()) -> None:
         raise InvalidTask(pointer, f"a pattern has at most {MAX_LENGTH} characters")
     if not colon:
         if not _classes(pattern):
-            near = get_close_matches(pattern, CLASSES, n=1)
+            near = get_close_matches(pattern, CLASSES.keys() - UNMATCHED, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ", such as timeout or function_*"
             raise InvalidTask(pointer, f"no outcome class that can be decided over matches this{hint}")
     elif kind == "status":

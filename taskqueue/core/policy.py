@@ -13,8 +13,8 @@ from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.verdict import Verdict
 
 MAX_RULES = 20
-# No rule makes these worth another attempt: the guard said no, or the target itself did.
-FIRM = frozenset({"target_forbidden", "aborted"})
+# No rule makes these worth another attempt: the guard said no, or the target itself, or a verdict of the caller.
+FIRM = frozenset({"target_forbidden", "aborted", "verdict_fail"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,15 @@ from taskqueue.core.task import (
 _NOT_FAILURES = frozenset({"success", "cancelled", "released"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a death tells of the last call of the target."""
+
+    status: int | None = None
+    error_type: str | None = None
+    fingerprint: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """Exactly one of ``wait`` and ``ending`` is set."""
@@ -107,8 +116,7 @@ def _of_failure(task: Task, outcome: Outcome) -> str | None:
 
 def _of_death(task: Task, attempt: Attempt | None, reason: DeadReason) -> str:
     """That of the last failure; of a task that died without one, its reason's."""
-    last = _last_call(task, attempt)
-    known = last.fingerprint or _of_failure(task, last.outcome) if last else None
+    known = _last_call(task, attempt).fingerprint
     return known or fingerprint(kind=reason.value, error_type=None, target_url=task.spec.target_url, message=None)
 
 
@@ -124,18 +132,26 @@ def _follow_up(task: Task, ending: Ending, attempt: Attempt | None) -> FollowUp 
 def _facts(task: Task, ending: Ending, attempt: Attempt | None) -> Facts:
     """Of a death: the last call's, but the worst partial work of all."""
     last = _last_call(task, attempt)
-    response = last.outcome.response if last else None
     return Facts(
         cls=ending.cls or "",
-        status=response.status if response else None,
-        error_type=last.outcome.error_type if last else None,
+        status=last.status,
+        error_type=last.error_type,
         partial=ending.worst_partial,
         reason=ending.reason.value if ending.reason else None,
     )
 
 
-def _last_call(task: Task, attempt: Attempt | None) -> Attempt | None:
-    return attempt if attempt is not None and attempt.kind is AttemptKind.CALL else task.last_attempt
+def _last_call(task: Task, attempt: Attempt | None) -> _Call:
+    """Of the task's target, whoever was asked since; a claimed task does not bring its earlier attempts."""
+    asking = task.progress.memory.asking
+    if asking is not None:
+        return _Call(asking.status, asking.error_type, asking.fingerprint)
+    last = attempt or task.last_attempt
+    if last is None or last.kind is not AttemptKind.CALL:
+        return _Call()
+    response = last.outcome.response
+    known = last.fingerprint or _of_failure(task, last.outcome)
+    return _Call(response.status if response else None, last.outcome.error_type, known)
 
 
 def _attempt_events(attempt: Attempt | None) -> tuple[WebhookEvent, ...]:

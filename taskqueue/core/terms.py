@@ -119,7 +119,7 @@ class Terms:
         if self.own_budget and self.rule_index is not None:
             return DeadReason.EXHAUSTED if memory.ruled[self.rule_index].count > self.retries else None
         if self.charge is Charge.LOST:
-            return DeadReason.LOST if progress.lost > limits.lost_limit else None
+            return DeadReason.LOST if progress.lost - memory.lost_apart > limits.lost_limit else None
         if self.charge is Charge.FREE:
             return None
         if self.class_retries is not None and memory.failures[self.outcome.cls.name] > self.class_retries:
@@ -149,7 +149,9 @@ class Terms:
     def _remembered(self, memory: Memory, *, now: datetime, fingerprint: str | None) -> Memory:
         name, free = self.outcome.cls.name, self.charge is Charge.FREE
         succeeded = name == "success"
-        failures = memory.failures if succeeded else {**memory.failures, name: memory.failures.get(name, 0) + 1}
+        failures = memory.failures
+        if not succeeded and self.rule is None:
+            failures = {**failures, name: failures.get(name, 0) + 1}
         return Memory(
             failures=failures,
             deferrals=memory.deferrals + 1 if free else 0,
@@ -157,6 +159,7 @@ class Terms:
             previous=name,
             ruled=self._ruled(memory, now),
             apart=memory.apart + (self.own_budget and self.charge is Charge.YES),
+            lost_apart=memory.lost_apart + (self.own_budget and self.charge is Charge.LOST),
             streak=_streak(memory, fingerprint) if self.charge is Charge.YES else memory.streak,
         )
 

@@ -19,12 +19,15 @@ import pytest
 
 from taskqueue.core.lifecycle import TRANSITIONS
 from taskqueue.core.outcome import CLASSES, Charge, Compensation, Partial, Wait
+from taskqueue.core.policy import PRESETS, Rule
+from taskqueue.core.retry import SLOW
 from taskqueue.core.task import TaskState
 
 HERE = Path(__file__).parent
-TESTS = [str(HERE / name) for name in ("test_lifecycle.py", "test_outcome_table.py")]
-# One of each kind: refused, bounded, risky, free, free on a condition, lost.
+TESTS = [str(HERE / name) for name in ("test_lifecycle.py", "test_outcome_table.py", "test_policy.py")]
+# One of each kind: refused, bounded, risky, free, free on a condition, lost; and two of Lambda and verdicts.
 ROWS = ("bad_request", "conflict", "gateway_timeout", "throttled", "unavailable", "worker_lost")
+ROWS += ("function_out_of_memory", "verdict_defer")
 OTHER = {
     Charge.YES: Charge.FREE,
     Charge.FREE: Charge.YES,
@@ -43,6 +46,7 @@ OTHER = {
 # A class that is refused or due at once has no use for these: changing them changes nothing.
 IDLE = {("bad_request", "max_retries"), ("bad_request", "wait"), ("bad_request", "honours_retry_after")}
 IDLE |= {("worker_lost", "max_retries"), ("worker_lost", "honours_retry_after"), ("throttled", "max_retries")}
+IDLE |= {("verdict_defer", "max_retries")}
 
 
 class Mutation(NamedTuple):
@@ -55,7 +59,7 @@ class Mutation(NamedTuple):
 
 
 def mutations() -> Iterator[Mutation]:
-    """Every arrow of the lifecycle drawn or rubbed out; every field of some classes with another value."""
+    """Every arrow of the lifecycle, drawn or rubbed out; fields of some classes and all rules with another value."""
     for state in TaskState:
         for following in TaskState:
             flipped = TRANSITIONS[state] ^ {following}
@@ -67,6 +71,11 @@ def mutations() -> Iterator[Mutation]:
                 value = _other(getattr(row, field.name))
                 mutated = replace(row, **{field.name: value})
                 yield Mutation(_writable(CLASSES), name, mutated, f"{name}.{field.name} = {value}")
+    for name, rules in PRESETS.items():
+        for index, rule in enumerate(rules):
+            for what, mutated in _other_rules(rule):
+                changed = (*rules[:index], mutated, *rules[index + 1 :])
+                yield Mutation(_writable(PRESETS), name, changed, f"{name.replace('-', '_')}[{index}]: {what}")
 
 
 class Planter:
@@ -105,6 +114,18 @@ def _other(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     return 2 if value is None else value - 1
+
+
+def _other_rules(rule: Rule) -> Iterator[tuple[str, Rule]]:
+    """``rule`` with one thing changed, each with its name."""
+    for pattern in rule.match:
+        yield f"without {pattern}", replace(rule, match=tuple(each for each in rule.match if each != pattern))
+    yield "other retries", replace(rule, retries=1 if rule.retries is None else rule.retries + 1)
+    yield "other charge", replace(rule, charge=not rule.charge)
+    if rule.retries != 0:
+        yield "other backoff", replace(rule, backoff=SLOW if rule.backoff is None else None)
+    if rule.within is not None:
+        yield "other patience", replace(rule, within=2 * rule.within)
 
 
 def _writable(table: Any) -> MutableMapping[Any, Any]:

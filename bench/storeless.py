@@ -22,14 +22,14 @@ from taskqueue.web.models import SubmitTask
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import read
 from taskqueue.web.resources import whole_task
-from taskqueue.web.submission import new_task
+from taskqueue.web.submission import Context, new_task
 
 _encode = msgspec.json.Encoder().encode
 
 
 def create_app() -> Flask:
     app = Flask("storeless")
-    allowed = AllowedTargets.parse(HOST)
+    context = Context(DEFAULT_PROJECT, AllowedTargets.parse(HOST))
 
     @app.post("/v1/tasks")
     def submit_task() -> Response:
@@ -37,7 +37,7 @@ def create_app() -> Flask:
         scan.check(text)
         asked = read(text, SubmitTask, faults)
         assert asked is not None, "the bench sends a sound task"
-        task = new_task(asked, faults, project=DEFAULT_PROJECT, traceparent=None, allowed=allowed)
+        task = new_task(asked, faults, context)
         assert task is not None, "the bench sends a sound task"
         now = datetime.now(UTC)
         answer = whole_task(mint(task, now=now), now=now)

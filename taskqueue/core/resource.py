@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NotRequired, TypedDict
 
+from taskqueue.core.asked import AskedResource, asked_resource
 from taskqueue.core.outcome import Compensation, Outcome, Partial, Response, Timings
 from taskqueue.core.reason import DeadReason
+from taskqueue.core.shown import masked, rfc3339
 from taskqueue.core.task import Attempt, Task, TaskState
-
-MASK = "***"
-_CREDENTIAL = re.compile(r"^(proxy-)?authorization$|^(set-)?cookie$|-key$|-token$|-secret$", re.IGNORECASE)
-
-
-class BackoffResource(TypedDict):
-    type: str
-    initial: float
-    factor: float
-    max: float
-    jitter: str
-    schedule: list[float]
 
 
 class ResultResource(TypedDict):
@@ -49,35 +37,23 @@ ErrorResource = TypedDict(
 )
 
 
-class TaskResource(TypedDict):
+class TaskResource(AskedResource):
     """A task as callers see it. Payload and metadata are raw JSON texts, added by whoever prints them."""
 
     id: str
     kind: str
     status: str
-    targetUrl: str
-    method: str
-    headers: NotRequired[dict[str, str]]
-    contentType: str | None
-    webhookUrl: str | None
-    webhookEvents: list[str]
-    retries: int
-    timeout: float
-    backoff: BackoffResource | None
-    queue: str
-    priority: int
-    orderingKey: str | None
-    flowKey: str
-    labels: list[str]
+    parentId: str | None  # the task that this one follows
+    rootId: str  # the first of its chain
     attempt: int
     maxAttempts: int
     generation: int
     seq: int
     createdAt: str
-    runAt: str
     startedAt: str | None  # of the newest attempt
     finishedAt: str | None
     nextAttemptAt: str | None
+    runAt: str
     expiresAt: str
     result: ResultResource | None
     error: ErrorResource | None
@@ -102,12 +78,15 @@ AttemptResource = TypedDict(
     {
         "id": str,
         "number": int,
+        "kind": str,  # call, or reconcile: somebody was asked whether the work was done
         "class": str,
         "charged": bool,
         "phase": str,
         "statusCode": int | None,
         "errorType": str | None,
         "errorMessage": str | None,
+        "stackTrace": list[str],  # as the function told it
+        "fingerprint": str | None,  # of a failure; those of one cause share it
         "partialWork": str,
         "compensation": bool,
         "timings": TimingsResource,
@@ -123,27 +102,15 @@ AttemptResource = TypedDict(
 
 def task_resource(task: Task, *, now: datetime) -> TaskResource:
     """``task`` as the API shows it, without payload and metadata."""
-    spec, progress, ended = task.spec, task.progress, task.state.ended
-    last = task.last_attempt
+    spec, progress, last = task.spec, task.progress, task.last_attempt
     waiting = task.state is TaskState.QUEUED
     return {
         "id": str(task.id),
         "kind": spec.kind.value,
         "status": status(task, now=now),
-        "targetUrl": spec.target_url,
-        "method": spec.method,
-        "headers": masked(spec.headers),
-        "contentType": spec.content_type,
-        "webhookUrl": spec.webhook_url,
-        "webhookEvents": sorted(event.value for event in spec.webhook_events),
-        "retries": spec.retries,
-        "timeout": spec.timeout.total_seconds(),
-        "backoff": _backoff(task),
-        "queue": spec.queue,
-        "priority": spec.priority,
-        "orderingKey": spec.ordering_key,
-        "flowKey": spec.flow_key or spec.origin,
-        "labels": list(spec.labels),
+        **asked_resource(spec),
+        "parentId": str(spec.parent_id) if spec.parent_id else None,
+        "rootId": str(spec.root_id or task.id),
         "attempt": progress.number,
         "maxAttempts": max_attempts(task),
         "generation": progress.generation,
@@ -154,7 +121,7 @@ def task_resource(task: Task, *, now: datetime) -> TaskResource:
         "finishedAt": _maybe(task.ending.finished_at if task.ending else None),
         "nextAttemptAt": _maybe(task.not_before) if waiting and not task.held else None,
         "expiresAt": rfc3339(task.expires_at),
-        "result": _result(last) if ended and last else None,
+        "result": _result(last) if task.state.ended and last else None,
         "error": _error(task),
         "deadReason": task.ending.reason.value if task.ending and task.ending.reason else None,
         "deadLetterId": str(task.dead_letter_id) if task.dead_letter_id else None,
@@ -163,8 +130,16 @@ def task_resource(task: Task, *, now: datetime) -> TaskResource:
 
 
 def max_attempts(task: Task) -> int:
-    """The most attempts there can be as things stand: those that were lost or free used up no retry."""
-    return task.spec.retries + 1 + task.progress.lost + task.progress.deferred
+    """The most attempts there can be if each failure from now on uses up a retry of the task.
+
+    An attempt that used up none comes on top of the first and its retries: it was lost or free, a rule of the policy
+    counted it for itself, or it only asks whether the work was done. What rules counted is forgotten when a task ends;
+    the attempts that were started stand for it then, and are never more than this.
+    """
+    progress, memory = task.progress, task.progress.memory
+    asks = memory.asking is not None
+    without_charge = progress.lost + progress.deferred + memory.apart + asks
+    return max(progress.number, task.spec.retries + 1 + without_charge)
 
 
 def attempt_resource(attempt: Attempt) -> AttemptResource:
@@ -173,12 +148,15 @@ def attempt_resource(attempt: Attempt) -> AttemptResource:
     return {
         "id": str(attempt.id),
         "number": attempt.number,
+        "kind": attempt.kind.value,
         "class": outcome.cls.name,
         "charged": attempt.charged,
         "phase": outcome.phase.label,
         "statusCode": outcome.response.status if outcome.response else None,
         "errorType": outcome.error_type,
         "errorMessage": outcome.error_message,
+        "stackTrace": list(outcome.stack),
+        "fingerprint": attempt.fingerprint,
         "partialWork": outcome.partial.label,
         "compensation": _compensation(outcome),
         "timings": _timings(outcome.timings),
@@ -201,42 +179,18 @@ def status(task: Task, *, now: datetime) -> str:
     return task.state.value
 
 
-def masked(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers as they may be shown: credentials never."""
-    return {name: MASK if _CREDENTIAL.search(name) else value for name, value in headers}
-
-
-def rfc3339(instant: datetime) -> str:
-    """UTC with milliseconds, as every time in the API."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-
-
 def _maybe(instant: datetime | None) -> str | None:
     return rfc3339(instant) if instant else None
 
 
 def _links(task: Task) -> dict[str, str]:
     itself = f"/v1/tasks/{task.id}"
-    links = {"self": itself, "attempts": f"{itself}/attempts"}
+    links = {"self": itself, "attempts": f"{itself}/attempts", "chain": f"{itself}/chain"}
     if task.spec.webhook_url is not None:
         links["webhooks"] = f"{itself}/webhooks"
     if task.dead_letter_id is not None:
         links["deadLetter"] = f"/v1/dead-letters/{task.dead_letter_id}"
     return links
-
-
-def _backoff(task: Task) -> BackoffResource | None:
-    backoff = task.spec.backoff
-    if backoff is None:
-        return None
-    return {
-        "type": backoff.type.value,
-        "initial": backoff.initial.total_seconds(),
-        "factor": backoff.factor,
-        "max": backoff.max.total_seconds(),
-        "jitter": backoff.jitter.value,
-        "schedule": [span.total_seconds() for span in backoff.schedule],
-    }
 
 
 def _result(attempt: Attempt) -> ResultResource | None:

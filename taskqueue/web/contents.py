@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from taskqueue.web.models import MAX_METADATA, Redrive, SubmitTask
+from taskqueue.web.models import MAX_METADATA, Redrive, TaskFields
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either
 
@@ -24,7 +24,7 @@ class Content:
     content_type: str
 
 
-def read_content(asked: SubmitTask | Redrive, faults: Faults, *, method: str) -> Content | None:
+def read_content(asked: TaskFields | Redrive, faults: Faults, *, method: str) -> Content | None:
     """The content that was given, in whichever spelling; ``None`` when there is none, or it cannot be accepted."""
     given = asked.given(*_SPELLINGS)
     if method in _WITHOUT_BODY:
@@ -44,7 +44,7 @@ def read_content(asked: SubmitTask | Redrive, faults: Faults, *, method: str) ->
     return None
 
 
-def metadata(asked: SubmitTask, faults: Faults) -> bytes | None:
+def metadata(asked: TaskFields, faults: Faults) -> bytes | None:
     """The metadata as it was sent."""
     if asked.metadata is UNSET:
         return None
@@ -56,7 +56,7 @@ def metadata(asked: SubmitTask, faults: Faults) -> bytes | None:
     return text
 
 
-def _decoded(text: str, asked: SubmitTask | Redrive, faults: Faults) -> Content | None:
+def _decoded(text: str, asked: TaskFields | Redrive, faults: Faults) -> Content | None:
     try:
         body = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:  # binascii.Error, or letters outside ASCII

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from taskqueue.core.task import DeadLetterId, TaskId
+from taskqueue.core.target import Target
+from taskqueue.core.task import DeadLetterId, TaskId, TaskSpec
 from taskqueue.store import dead_letters, operations, tasks
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits
 from taskqueue.web import resources
@@ -16,7 +17,7 @@ from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import CONFLICT, NOT_FOUND, Faults, Problem
 from taskqueue.web.reading import either
 from taskqueue.web.service import Service
-from taskqueue.web.submission import callable_target, checked_headers
+from taskqueue.web.targets import Sent, callable_target, check_function, checked_headers, function_of
 
 _TAG = "dead letters"
 
@@ -86,7 +87,7 @@ def redrive_dead_letter(service: Service, call: Call) -> Reply:
         letter = dead_letters.get(conn, project, letter_id)
         if letter is None:
             raise _unknown()
-        edits = _edits(asked, service, method=letter.task.spec.method)
+        edits = _edits(asked, service, letter.task.spec)
         task = dead_letters.redrive(conn, service.database, project, letter_id, edits)
         now = service.database.now(conn)
     if task is None:
@@ -164,15 +165,19 @@ def _filter(asked: DeadLetterConditions, *, include_redriven: bool = False) -> D
     )
 
 
-def _edits(asked: Redrive, service: Service, *, method: str) -> Edits | None:
+def _edits(asked: Redrive, service: Service, spec: TaskSpec) -> Edits | None:
     """What to change, or ``None`` for nothing. Raises a 422 that lists all that is wrong."""
     if not asked.given("targetUrl", "payload", "body", "bodyBase64", "contentType", "headers", "timeout", "retries"):
         return None
     faults = Faults()
-    url = either(asked.target_url, None)
-    target = callable_target(url, asked.at("targetUrl"), faults, service.allowed) if url is not None else None
-    content = read_content(asked, faults, method=method)
+    target = _new_target(asked, faults, service)
+    content = read_content(asked, faults, method=spec.method)
     headers = checked_headers(asked.headers, asked.at("headers"), faults)
+    function = target.lambda_function if target else function_of(spec.target_url)
+    if function is not None and not faults:
+        kept = spec.headers if headers is None else headers
+        sent = Sent(spec.method, kept, content.body if content else spec.body)
+        check_function(function, service.functions, sent, asked, faults)
     faults.raise_any()
     return Edits(
         target=target,
@@ -182,6 +187,12 @@ def _edits(asked: Redrive, service: Service, *, method: str) -> Edits | None:
         timeout=either(asked.timeout, None),
         retries=either(asked.retries, None),
     )
+
+
+def _new_target(asked: Redrive, faults: Faults, service: Service) -> Target | None:
+    if asked.target_url is UNSET:
+        return None
+    return callable_target(asked.target_url, asked.at("targetUrl"), faults, service.allowed, functions=True)
 
 
 def _unknown() -> Problem:

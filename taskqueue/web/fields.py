@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +32,11 @@ def one_of(choices: Iterable[str], description: str, *, hint: str = "") -> Meta:
     """One of a long list of texts; the ``hint`` ends the message that names them all."""
     named = list(choices)
     return Meta(description=description, extra={"choices": named, "hint": hint}, extra_json_schema={"enum": named})
+
+
+def checked(check: Callable[[str, str], None], description: str) -> Meta:
+    """A text that ``check`` is called with, and its pointer; it raises ``InvalidTask`` for one that cannot be meant."""
+    return Meta(description=description, extra={"check": check})
 
 
 def plain_text(longest: int, description: str) -> Meta:

@@ -3,77 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Raw, UnsetType, field
+from msgspec import UNSET, Raw, UnsetType, field
 
 from taskqueue.core.outcome import CLASSES
 from taskqueue.core.reason import DeadReason
-from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_QUEUE, DEFAULT_RETRIES, DEFAULT_TIMEOUT, Kind, WebhookEvent
-from taskqueue.web.fields import about, id_of, idempotency_key, matching, one_of, plain_text, queue_name, raw, span
+from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_QUEUE, DEFAULT_RETRIES, Kind, WebhookEvent
+from taskqueue.web.fields import about, id_of, idempotency_key, one_of, plain_text, raw, span
+from taskqueue.web.kinds import (
+    DAY,
+    YEAR,
+    Cursor,
+    Headers,
+    Host,
+    Instant,
+    Label,
+    Limit,
+    MediaType,
+    OutcomeClass,
+    Queue,
+    Retries,
+    SoughtQueue,
+    Timeout,
+    Url,
+)
+from taskqueue.web.policies import Backoff, DeathPattern, Reconcile, RetryPolicy
 from taskqueue.web.reading import Model
+from taskqueue.web.verdicts import Verdicts
 
-YEAR = timedelta(days=366)
 MAX_METADATA = 4096
 MAX_BATCH = 1000
-_DAY = 86_400.0
 _YEAR = YEAR.total_seconds()
-
-Url = Annotated[str, about("An absolute https or http URL", min_length=1, max_length=2048)]
-Headers = Annotated[dict[str, str], about("Request headers for the target; hop-by-hop headers and our own are refused")]
-MediaType = Annotated[
-    str,
-    matching(
-        r"^[!-~]+/[!-~]+([ \t]*;[ -~]*)?",
-        "a media type such as text/plain",
-        "Content type of `body` or `bodyBase64`",
-    ),
-]
-Timeout = Annotated[
-    timedelta, span(0.1, 43_200, "Longest one attempt may take, from DNS to the last byte", default=DEFAULT_TIMEOUT)
-]
-Retries = Annotated[int, about("Attempts after the first", ge=0, le=100)]
-Instant = Annotated[datetime, Meta(tz=True)]
-Queue = Annotated[str, queue_name("Named lane of work")]
-SoughtQueue = Annotated[str, queue_name("Of this queue", hint="; webhooks are found with kind=webhook")]
-Label = Annotated[str, plain_text(100, "A word to find tasks by")]
-OutcomeClass = Annotated[
-    str,
-    one_of(CLASSES, "Outcome class", hint="; what expired before its first attempt has none: ask for reason=expired"),
-]
-Host = Annotated[str, plain_text(256, "Host of the target URL")]
-Cursor = Annotated[str, about("`nextCursor` of the page before", max_length=512)]
-Limit = Annotated[int, about("Items per page", ge=1, le=200)]
 
 
 class Nothing(Model):
     """A request without fields: send `{}` or no body at all."""
 
 
-class Backoff(Model):
-    """How long to wait between attempts. What is left out is as for the outcome class that failed."""
-
-    type: Annotated[
-        Literal["exponential", "linear", "fixed", "schedule"],
-        about("`linear` adds `initial` each time; `schedule` takes its waits one by one and repeats the last"),
-    ] = "exponential"
-    initial: Annotated[timedelta, span(0, 30 * _DAY, "The first wait")] | UnsetType = UNSET
-    factor: Annotated[float, about("What `exponential` multiplies the wait with", ge=1, le=100)] | UnsetType = UNSET
-    max: Annotated[timedelta, span(0, 30 * _DAY, "The longest wait")] | UnsetType = UNSET
-    jitter: Annotated[Literal["full", "equal", "none"], about("How much of each wait is left to chance")] = "full"
-    schedule: (
-        Annotated[
-            list[Annotated[timedelta, span(0, 30 * _DAY, "One wait")]],
-            about("The waits of type `schedule`", min_length=1, max_length=100),
-        ]
-        | UnsetType
-    ) = UNSET
-
-
-class SubmitTask(Model):
-    """A task to run."""
+class TaskFields(Model):
+    """What every task can be given, whoever submits it."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {
         "callbackUrl": "targetUrl",
@@ -81,9 +52,7 @@ class SubmitTask(Model):
         "maxRetries": "retries",
         "delayUntil": "runAt",
     }
-    NOT_BUILT: ClassVar[frozenset[str]] = frozenset(
-        ("priority", "flowKey", "retryPolicy", "onFailure", "onSuccess", "verdict", "reconcile", "onLost", "redact")
-    )
+    NOT_BUILT: ClassVar[frozenset[str]] = frozenset(("priority", "flowKey", "redact"))
 
     target_url: Annotated[Url, about("Where the work is done")]
     payload: Annotated[Raw, raw("Any JSON value, delivered byte for byte as `application/json`")] | UnsetType = UNSET
@@ -109,6 +78,15 @@ class SubmitTask(Model):
     retries: Retries = DEFAULT_RETRIES
     timeout: Timeout | UnsetType = UNSET
     backoff: Backoff | UnsetType = UNSET
+    retry_policy: RetryPolicy | UnsetType = UNSET
+    verdict: Verdicts | UnsetType = UNSET
+    reconcile: Reconcile | UnsetType = UNSET
+    on_lost: Annotated[Literal["retry", "dead"], about("What becomes of it when its worker vanishes")] = "retry"
+    poison_after: (
+        Annotated[int, about("Give up after so many failures in a row that were identical", ge=2, le=100)] | UnsetType
+    ) = UNSET
+    on_failure: Annotated[OnFailure, about("A task to submit if this one dies")] | UnsetType = UNSET
+    on_success: Annotated[OnSuccess, about("A task to submit once this one has succeeded")] | UnsetType = UNSET
     delay: Annotated[timedelta, span(0, _YEAR, "Wait this long before the first attempt")] | UnsetType = UNSET
     run_at: Annotated[Instant, about("Start the first attempt no earlier, at most a year ahead")] | UnsetType = UNSET
     expires_in: (
@@ -129,12 +107,44 @@ class SubmitTask(Model):
         Annotated[Raw, raw(f"A JSON object of at most {MAX_METADATA} bytes, returned in webhooks", type="object")]
         | UnsetType
     ) = UNSET
+
+
+class FollowUpTask(TaskFields):
+    """A task that is submitted when another one ends. Without a payload or body of its own it is given the other's."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("idempotencyKey", "idempotencyTtl"), "a follow-up is submitted once by itself and has no key; leave it out"
+    )
+
+
+class OnFailure(Model):
+    """A task to submit, once, when this one dies."""
+
+    task: Annotated[FollowUpTask, about("It receives the dead task, its attempts and its payload")]
+    match: (
+        Annotated[
+            list[DeathPattern],
+            about("Any of these must pick the death; by default every death", min_length=1, max_length=20),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class OnSuccess(Model):
+    """A task to submit, once, when this one has succeeded."""
+
+    task: Annotated[FollowUpTask, about("It receives the task, its result and its payload")]
+
+
+class SubmitTask(TaskFields):
+    """A task to run."""
+
     idempotency_key: (
         Annotated[str, idempotency_key("The same key and body again returns the first task; also as a header")]
         | UnsetType
     ) = UNSET
     idempotency_ttl: (
-        Annotated[timedelta, span(1, 30 * _DAY, "How long the idempotency key is kept", default=timedelta(hours=24))]
+        Annotated[timedelta, span(1, 30 * DAY, "How long the idempotency key is kept", default=timedelta(hours=24))]
         | UnsetType
     ) = UNSET
 
@@ -158,7 +168,7 @@ class Redrive(Model):
     headers: Headers | UnsetType = UNSET
     timeout: Annotated[timedelta, span(0.1, 43_200, "Longest one attempt may take")] | UnsetType = UNSET
     retries: Retries | UnsetType = UNSET
-    force: Annotated[bool, about("Redrive even if a compensation ran; no compensation exists yet")] = False
+    force: Annotated[bool, about("Redrive even though its `onFailure` task was submitted")] = False
 
 
 class DeadLetterConditions(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ def openapi(operations: Iterable[Operation]) -> Json:
     refs, components = msgspec.json.schema_components(shapes, ref_template=_REF)
     schema_of = dict(zip(shapes, refs, strict=True))
     _speak_json_schema(components)
-    _add_aliases(shapes, components)
+    _add_aliases(components)
     paths: Json = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schema_of, components)
@@ -72,10 +72,10 @@ def _speak_json_schema(schema: Any) -> None:
             _speak_json_schema(part)
 
 
-def _add_aliases(shapes: Iterable[Any], components: Json) -> None:
+def _add_aliases(components: Json) -> None:
     """A field's other spelling, so that a reader of the document knows that it is accepted."""
-    for shape in shapes:
-        if not (isinstance(shape, type) and issubclass(shape, Model)) or not shape.ALIASES:
+    for shape in _models(Model):
+        if not shape.ALIASES or shape.__name__ not in components:
             continue
         component = components[shape.__name__]
         properties = component["properties"]
@@ -84,6 +84,12 @@ def _add_aliases(shapes: Iterable[Any], components: Json) -> None:
             if ours in component.get("required", ()):
                 component["required"].remove(ours)
                 component.setdefault("anyOf", []).extend({"required": [name]} for name in (ours, other))
+
+
+def _models(above: type[Model]) -> Iterator[type[Model]]:
+    for model in above.__subclasses__():
+        yield model
+        yield from _models(model)
 
 
 def _operation(operation: Operation, schema_of: Schemas, components: Json) -> Json:

@@ -28,11 +28,18 @@ class Model(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=
     """A request object; it knows where in the request it stood. Every field but the required ones has a default."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {}  # other spelling -> our spelling
+    REFUSED: ClassVar[Mapping[str, str]] = {}  # fields that others have -> why there is none here
     NOT_BUILT: ClassVar[frozenset[str]] = frozenset()  # documented, but refused until it does something
+
+    @property
+    def pointer(self) -> str:
+        """The JSON pointer to the object itself."""
+        pointer: str = self.__dict__["pointer"]
+        return pointer
 
     def at(self, name: str) -> str:
         """The JSON pointer to a field, spelled as the caller did."""
-        return f"{self.__dict__['pointer']}/{self.__dict__['spelled'].get(name, name)}"
+        return f"{self.pointer}/{self.__dict__['spelled'].get(name, name)}"
 
     def given(self, *names: str) -> list[str]:
         """Those of these fields that the caller gave."""
@@ -140,6 +147,8 @@ def _model_reader(model: type[Model]) -> Reader:
 def _unknown(key: str, model: type[Model], noun: str) -> str:
     if key in model.NOT_BUILT:
         return f"{key} is not built yet; leave it out"
+    if key in model.REFUSED:
+        return model.REFUSED[key]
     known = [*_shape(model).fields, *model.ALIASES]
     if not known:
         return f"unknown {noun}; there are none here, leave it out"

@@ -8,8 +8,10 @@ from typing import Literal, NotRequired, TypedDict, cast
 
 from msgspec import Raw
 
-from taskqueue.core.resource import AttemptResource, TaskResource, attempt_resource, rfc3339, task_resource
-from taskqueue.core.task import Attempt, Task
+from taskqueue.core.asked import FollowUpResource
+from taskqueue.core.resource import AttemptResource, TaskResource, attempt_resource, task_resource
+from taskqueue.core.shown import rfc3339
+from taskqueue.core.task import Attempt, Task, TaskSpec
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter
 from taskqueue.store.operations import Operation
 from taskqueue.web import scan
@@ -42,6 +44,12 @@ class BatchAnswer(TypedDict):
     """The tasks of a batch, in the order of the request, without their payloads."""
 
     tasks: list[TaskAnswer]
+
+
+class Chain(TypedDict):
+    """A task, those before it and those that followed, oldest first."""
+
+    items: list[TaskAnswer]
 
 
 class Attempts(TypedDict):
@@ -129,19 +137,29 @@ def brief_task(task: Task, *, now: datetime) -> TaskAnswer:
 
 
 def whole_task(task: Task, *, now: datetime) -> TaskAnswer:
-    """``task`` with what it delivers: as ``payload`` if it is JSON, spliced in as it came, else as text or base64."""
+    """``task`` with what it and the tasks that are to follow it deliver: as ``payload`` if it is JSON, spliced in as it
+    came, else as text or base64."""
     answer = brief_task(task, now=now)
-    body = task.spec.body
-    if body is None:
-        return answer
-    if task.spec.content_type == JSON and _readable(body):
-        answer["payload"] = Raw(body)
-        return answer
-    try:
-        answer["body"] = body.decode()
-    except UnicodeDecodeError:
-        answer["bodyBase64"] = base64.b64encode(body).decode()
+    _add_content(answer, task.spec)
     return answer
+
+
+def _add_content(answer: TaskAnswer | FollowUpResource, spec: TaskSpec) -> None:
+    body = spec.body
+    if body is None:
+        pass
+    elif spec.content_type == JSON and _readable(body):
+        answer["payload"] = Raw(body)
+    else:
+        try:
+            answer["body"] = body.decode()
+        except UnicodeDecodeError:
+            answer["bodyBase64"] = base64.b64encode(body).decode()
+    for shown, follow_up in ((answer["onFailure"], spec.on_failure), (answer["onSuccess"], spec.on_success)):
+        if shown is not None and follow_up is not None:
+            _add_content(shown["task"], follow_up.task.spec)
+            if follow_up.task.spec.metadata is not None:
+                shown["task"]["metadata"] = Raw(follow_up.task.spec.metadata)
 
 
 def attempt_answer(generation: int, attempt: Attempt) -> AttemptAnswer:

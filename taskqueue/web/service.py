@@ -16,6 +16,7 @@ class Service:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
         self.allowed = AllowedTargets.parse(settings.allowed_targets)
+        self.functions = settings.lambda_service
         self.commits = GroupCommit(database)
         # What a caller can draw out gets at most three quarters of the threads: the others are free to answer at once.
         self.waiting = Waiting(database, most=max(1, settings.api_threads // 4))

@@ -1,45 +1,68 @@
-"""From a submitted model to a ``NewTask``: what fields mean together, and whether the target may be called."""
+"""From a submitted model to a ``NewTask``: what fields mean together, and what is to follow the task."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from dataclasses import dataclass
+from datetime import timedelta
 
 from msgspec import UNSET, UnsetType
 
-from taskqueue.core import retry
-from taskqueue.core.errors import ForbiddenTarget, InvalidTarget, InvalidTask
-from taskqueue.core.headers import check_headers
-from taskqueue.core.retry import BackoffType, Jitter
-from taskqueue.core.target import AllowedTargets, Target, check_spelling, parse_target
-from taskqueue.core.task import DEFAULT_TIMEOUT, ENDINGS_TOLD, NewTask, TaskSpec
+from taskqueue.core import policy
+from taskqueue.core.lambda_endpoint import LambdaEndpoint
+from taskqueue.core.policy import NO_POLICY, OnLost, Policy
+from taskqueue.core.target import AllowedTargets
+from taskqueue.core.task import DEFAULT_TIMEOUT, ENDINGS_TOLD, FollowUp, NewTask, TaskSpec
 from taskqueue.web.contents import metadata, read_content
-from taskqueue.web.models import YEAR, Backoff, SubmitTask
+from taskqueue.web.models import OnFailure, OnSuccess, SubmitTask, TaskFields
+from taskqueue.web.policies import Reconcile, backoff_of, preset_of, reconcile_of, rules_of
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either
+from taskqueue.web.targets import Sent, callable_target, check_function, checked_headers
+from taskqueue.web.times import check_times
+from taskqueue.web.verdicts import verdicts_of
 
-# Callers name the same few URLs again and again.
-_parse = lru_cache(maxsize=4096)(parse_target)
-_FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
+MAX_NESTED = 5  # follow-ups inside each other
+_OF_POLICY = ("retryPolicy", "verdict", "reconcile", "onLost", "poisonAfter")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def new_task(
-    asked: SubmitTask, faults: Faults, *, project: str, traceparent: str | None, allowed: AllowedTargets
-) -> NewTask | None:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of a submission besides its body."""
+
+    project: str
+    allowed: AllowedTargets
+    functions: LambdaEndpoint | None = None  # where they are invoked
+    traceparent: str | None = None
+
+
+def new_task(asked: SubmitTask, faults: Faults, context: Context) -> NewTask | None:
     """The task that ``asked`` describes, or ``None`` with the reasons in ``faults``."""
-    target = callable_target(asked.target_url, asked.at("targetUrl"), faults, allowed)
+    return _task(asked, faults, context, depth=0)
+
+
+def _task(asked: TaskFields, faults: Faults, context: Context, *, depth: int) -> NewTask | None:
+    """``depth`` is the number of follow-ups that this one is nested in, itself included."""
+    target = callable_target(asked.target_url, asked.at("targetUrl"), faults, context.allowed, functions=True)
     content = read_content(asked, faults, method=asked.method)
-    webhook_url = _webhook_url(asked, faults, allowed)
+    webhook_url = _webhook_url(asked, faults, context.allowed)
     headers = checked_headers(asked.headers, asked.at("headers"), faults)
+    if target is not None and target.lambda_function is not None:
+        # What a follow-up is given is JSON, whatever its own body.
+        body = content.body if content and depth == 0 else None
+        sent = Sent(asked.method, headers or (), body)
+        check_function(target.lambda_function, context.functions, sent, asked, faults)
     kept_metadata = metadata(asked, faults)
-    backoff = _backoff(asked.backoff, faults) if asked.backoff is not UNSET else None
-    _check_times(asked, faults)
+    backoff = backoff_of(asked.backoff, faults) if asked.backoff is not UNSET else None
+    policy_asked = _policy(asked, faults, context.allowed)
+    on_failure = _follow_up(asked.on_failure, faults, context, depth=depth + 1)
+    on_success = _follow_up(asked.on_success, faults, context, depth=depth + 1)
+    check_times(asked, faults)
     if faults or target is None:
         return None
     spec = TaskSpec(
-        project=project,
+        project=context.project,
         target_url=target.url,
         origin=target.origin,
         target_host=target.host,
@@ -52,11 +75,14 @@ def new_task(
         retries=asked.retries,
         timeout=either(asked.timeout, DEFAULT_TIMEOUT),
         backoff=backoff,
+        policy=policy_asked,
+        on_failure=on_failure,
+        on_success=on_success,
         queue=asked.queue,
         ordering_key=either(asked.ordering_key, None),
         labels=tuple(dict.fromkeys(asked.labels)),
         metadata=kept_metadata,
-        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=_traceparent(context),
     )
     return NewTask(
         spec=spec,
@@ -67,53 +93,7 @@ def new_task(
     )
 
 
-def overdue(asked: SubmitTask, now: datetime) -> str | None:
-    """Why the task would expire unstarted if it were accepted at ``now``; ``None`` if it would not.
-
-    This is no fault of the request itself: as the repeat of one that was accepted in time, it is sound.
-    """
-    if asked.expires_at is UNSET:
-        return None
-    if asked.expires_at <= now:
-        return "this time has passed: no attempt could start; name a later one, or leave it out for 7 days"
-    if asked.expires_at <= now + either(asked.delay, timedelta(0)):
-        return "the task would expire before its delay is over"
-    return None
-
-
-def callable_target(url: str, pointer: str, faults: Faults, allowed: AllowedTargets) -> Target | None:
-    """``url`` as a target whose spelling may be called; its address is looked at again on every attempt."""
-    if url[:9].lower() == "lambda://":
-        faults.add(pointer, "lambda:// targets are not built yet; give the function a URL and name that")
-        return None
-    try:
-        target = _parse(url, pointer=pointer)
-        check_spelling(target, allowed)
-    except InvalidTarget as error:
-        faults.add(error.pointer, error.detail)
-    except ForbiddenTarget as error:
-        sentence = f"this URL may not be called: {error.reason}"
-        faults.add(pointer, f"{sentence}; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS")
-    else:
-        return target
-    return None
-
-
-def checked_headers(
-    headers: dict[str, str] | UnsetType, pointer: str, faults: Faults
-) -> tuple[tuple[str, str], ...] | None:
-    """Headers that may be sent; ``None`` when none were given, or not these."""
-    if headers is UNSET:
-        return None
-    try:
-        check_headers(headers, pointer)
-    except InvalidTask as error:
-        faults.add(error.pointer, error.detail)
-        return None
-    return tuple(headers.items())
-
-
-def _webhook_url(asked: SubmitTask, faults: Faults, allowed: AllowedTargets) -> str | None:
+def _webhook_url(asked: TaskFields, faults: Faults, allowed: AllowedTargets) -> str | None:
     if asked.webhook_url is UNSET:
         if asked.given("webhookEvents"):
             faults.add(
@@ -124,67 +104,40 @@ def _webhook_url(asked: SubmitTask, faults: Faults, allowed: AllowedTargets) -> 
     return target.url if target else None
 
 
-def _backoff(asked: Backoff, faults: Faults) -> retry.Backoff:
-    """The backoff as the core knows it. Waits that were named are never cut by a default."""
-    kind = BackoffType(asked.type)
-    waits = tuple(either(asked.schedule, ()))
-    if kind is BackoffType.SCHEDULE and not asked.given("schedule"):
-        faults.add(asked.at("schedule"), 'type "schedule" needs a schedule: a list of waits such as ["10s", "1m"]')
-    if kind is not BackoffType.SCHEDULE and asked.given("schedule"):
-        faults.add(asked.at("schedule"), 'a schedule goes with type "schedule" alone; name that type or leave it out')
-    if asked.factor is not UNSET and kind is not BackoffType.EXPONENTIAL:
-        faults.add(asked.at("factor"), 'a factor goes with type "exponential" alone; leave it out')
-    if asked.initial is not UNSET and kind is BackoffType.SCHEDULE:
-        faults.add(
-            asked.at("initial"), 'with type "schedule" the first wait is the first of the schedule; leave it out'
-        )
-    if asked.max is not UNSET:
-        if asked.initial is not UNSET and asked.initial > asked.max:
-            faults.add(
-                asked.at("initial"), "the first wait is longer than max, the longest; raise max or lower initial"
-            )
-        if any(wait > asked.max for wait in waits):
-            faults.add(asked.at("schedule"), "a wait is longer than max, the longest; raise max or leave it out")
-    normal = retry.NORMAL
-    initial = either(asked.initial, normal.initial)
-    return retry.Backoff(
-        type=kind,
-        initial=initial,
-        factor=either(asked.factor, normal.factor),
-        max=either(asked.max, max(normal.max, initial, *waits)),
-        jitter=Jitter(asked.jitter),
-        schedule=waits,
+def _policy(asked: TaskFields, faults: Faults, allowed: AllowedTargets) -> Policy:
+    if not asked.given(*_OF_POLICY):
+        return NO_POLICY
+    return Policy(
+        preset=preset_of(asked.retry_policy),
+        rules=rules_of(asked.retry_policy, faults),
+        verdicts=verdicts_of(either(asked.verdict, ()), faults),
+        reconcile=_reconcile(asked.reconcile, faults, allowed) if asked.reconcile is not UNSET else None,
+        on_lost=OnLost(asked.on_lost),
+        poison_after=either(asked.poison_after, None),
     )
 
 
-def _check_times(asked: SubmitTask, faults: Faults) -> None:
-    """Refuse times that contradict each other.
-
-    What was sound when a key was first used must stay sound for its repeats, so nothing is refused here for being past:
-    see ``overdue``.
-    """
-    if not asked.given("delay", "runAt", "expiresIn", "expiresAt"):
-        return
-    for one, other in (("delay", "runAt"), ("expiresIn", "expiresAt")):
-        if len(asked.given(one, other)) == 2:
-            faults.add(asked.at(other), f"{one} and {other} are both given; leave one of them out")
-    now = datetime.now(UTC)
-    run_at = _bounded(asked.run_at, asked.at("runAt"), faults, last=now + YEAR, ahead="a year")
-    expires_at = _bounded(asked.expires_at, asked.at("expiresAt"), faults, last=now + 2 * YEAR, ahead="two years")
-    if expires_at and run_at and expires_at <= run_at:
-        faults.add(asked.at("expiresAt"), "the task would expire before it may run: expiresAt must be later than runAt")
-    first = run_at - now if run_at else either(asked.delay, timedelta(0))
-    if asked.expires_in is not UNSET and first >= asked.expires_in:
-        faults.add(asked.at("expiresIn"), "the task would expire before it may run; expiresIn counts from the submit")
+def _reconcile(asked: Reconcile, faults: Faults, allowed: AllowedTargets) -> policy.Reconcile | None:
+    target = callable_target(asked.url, asked.at("url"), faults, allowed)
+    return reconcile_of(asked, target.url) if target else None
 
 
-def _bounded(
-    instant: datetime | UnsetType, pointer: str, faults: Faults, *, last: datetime, ahead: str
-) -> datetime | None:
-    if instant is UNSET:
+def _follow_up(
+    asked: OnFailure | OnSuccess | UnsetType, faults: Faults, context: Context, *, depth: int
+) -> FollowUp | None:
+    """The task to submit later; all that is refused in a task is refused in it now."""
+    if asked is UNSET:
         return None
-    if _FIRST_INSTANT <= instant <= last:
-        return instant
-    first = f"{_FIRST_INSTANT:%Y-%m-%d}"
-    faults.add(pointer, f"expected a time from {first} to {last:%Y-%m-%d}: no more than {ahead} ahead")
-    return None
+    if depth > MAX_NESTED:
+        faults.add(
+            asked.pointer, f"follow-ups are nested at most {MAX_NESTED} deep; let the last of them submit the next"
+        )
+        return None
+    task = _task(asked.task, faults, context, depth=depth)
+    match = tuple(either(asked.match, ())) if isinstance(asked, OnFailure) else ()
+    return FollowUp(task=task, match=match) if task is not None else None
+
+
+def _traceparent(context: Context) -> str | None:
+    given = context.traceparent
+    return given if given and _TRACEPARENT.fullmatch(given) else None

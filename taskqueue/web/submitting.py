@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from taskqueue.core.target import AllowedTargets
 from taskqueue.core.task import NewTask
 from taskqueue.store import idempotency_keys
 from taskqueue.store.submissions import DEFAULT_KEY_TTL, IdempotencyKey, Submission
@@ -17,7 +16,8 @@ from taskqueue.web.models import SubmitBatch, SubmitTask
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either, read
 from taskqueue.web.service import Service
-from taskqueue.web.submission import new_task, overdue
+from taskqueue.web.submission import Context, new_task
+from taskqueue.web.times import overdue
 
 _KEY = re.compile(VISIBLE_ASCII)
 _KEY_POINTER = "/idempotencyKey"  # of the header too: it means the same
@@ -28,7 +28,7 @@ def one_task(call: Call, service: Service) -> Submission:
     """The task in the body. Raises a 422 that lists all that is wrong."""
     faults = Faults()
     asked = read(call.text, SubmitTask, faults)
-    task = _task(asked, call, faults, service.allowed)
+    task = _task(asked, call, faults, service)
     header = _header_key(call, faults)
     key = _field_key(asked, call.caller.project, faults, header=header) if asked is not None else None
     if asked is not None:
@@ -47,7 +47,7 @@ def many_tasks(call: Call, service: Service) -> Submission:
         faults.raise_any()
     assert batch is not None, "what cannot be read leaves a fault"
     project = call.caller.project
-    tasks = [_task(asked, call, faults, service.allowed) for asked in batch.tasks]
+    tasks = [_task(asked, call, faults, service) for asked in batch.tasks]
     whole = _key(project, header, _BATCH + call.text) if header is not None else None
     item_keys = [_field_key(asked, project, faults) for asked in batch.tasks]
     _refuse_repeats(batch.tasks, header, faults)
@@ -61,11 +61,11 @@ def many_tasks(call: Call, service: Service) -> Submission:
     )
 
 
-def _task(asked: SubmitTask | None, call: Call, faults: Faults, allowed: AllowedTargets) -> NewTask | None:
+def _task(asked: SubmitTask | None, call: Call, faults: Faults, service: Service) -> NewTask | None:
     if asked is None:
         return None
     traceparent = call.header("HTTP_TRACEPARENT")
-    return new_task(asked, faults, project=call.caller.project, traceparent=traceparent, allowed=allowed)
+    return new_task(asked, faults, Context(call.caller.project, service.allowed, service.functions, traceparent))
 
 
 def _header_key(call: Call, faults: Faults) -> str | None:
@@ -110,12 +110,13 @@ def _refuse_overdue(
 ) -> None:
     """Refuse what would expire unstarted, unless one of its keys says that this is the repeat of what was accepted."""
     now = datetime.now(UTC)
-    late = [(asked, why, keys) for asked, *keys in tasks if (why := overdue(asked, now)) is not None]
-    named = {key.key for _, _, keys in late for key in keys if key is not None}
+    late = [(found, keys) for asked, *keys in tasks if (found := list(overdue(asked, now)))]
+    named = {key.key for _, keys in late for key in keys if key is not None}
     known: set[str] = set()
     if named and not faults:
         with service.database.read() as conn:
             known = idempotency_keys.known(conn, service.database, project, named)
-    for asked, why, keys in late:
+    for found, keys in late:
         if not any(key is not None and key.key in known for key in keys):
-            faults.add(asked.at("expiresAt"), why)
+            for pointer, why in found:
+                faults.add(pointer, why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import UnsetType
 
+from taskqueue.core.errors import InvalidTask
 from taskqueue.web import scan, spans
 from taskqueue.web.problems import Faults
 
@@ -37,6 +38,9 @@ def reader_of(annotation: Any, nested: Callable[[type], Reader]) -> Reader:
         return _dict_reader(_decoding_reader(get_args(kind)[1]))
     if get_origin(kind) is list:
         return _list_reader(reader_of(get_args(kind)[0], nested), metas)
+    if listed := [part for part in _parts(kind) if get_origin(_bare(part)[0]) is list]:
+        (name,) = set(_parts(kind)) - set(listed)
+        return _name_or_list_reader(_decoding_reader(name, _bare(name)[1]), reader_of(listed[0], nested), name)
     return _decoding_reader(annotation, metas)
 
 
@@ -50,7 +54,8 @@ def _decoding_reader(annotation: Any, metas: Iterable[msgspec.Meta] = ()) -> Rea
     decode = msgspec.json.Decoder(annotation).decode
     metas = list(metas)
     choices = _choices(annotation, metas)
-    hint = next((meta.extra["hint"] for meta in metas if meta.extra and "hint" in meta.extra), "")
+    hint = next(_extras(metas, "hint"), "")
+    checks = list(_extras(metas, "check"))
     expected = _expected(annotation, metas, choices)
 
     def reader(text: bytes, pointer: str, faults: Faults) -> Any:
@@ -62,12 +67,23 @@ def _decoding_reader(annotation: Any, metas: Iterable[msgspec.Meta] = ()) -> Rea
         except msgspec.DecodeError:  # well formed, so it can only be this
             faults.add(pointer, "a text here may not hold half of a surrogate pair")
         else:
-            if not choices or value in choices:
+            if choices and value not in choices:
+                faults.add(pointer, _not_among(text, choices, hint))
+            elif _passes(checks, value, pointer, faults):
                 return value
-            faults.add(pointer, _not_among(text, choices, hint))
         return FAULTY
 
     return reader
+
+
+def _passes(checks: Iterable[Callable[[Any, str], None]], value: Any, pointer: str, faults: Faults) -> bool:
+    try:
+        for check in checks:
+            check(value, pointer)
+    except InvalidTask as error:
+        faults.add(error.pointer, error.detail)
+        return False
+    return True
 
 
 def _span_reader(metas: Iterable[msgspec.Meta]) -> Reader:
@@ -143,17 +159,38 @@ def _list_reader(read_value: Reader, metas: Iterable[msgspec.Meta]) -> Reader:
     return reader
 
 
+def _name_or_list_reader(read_name: Reader, read_list: Reader, name: Any) -> Reader:
+    kind, metas = _bare(name)
+    expected = _not_among(b"", _choices(kind, metas), next(_extras(metas, "hint"), ""))
+
+    def reader(text: bytes, pointer: str, faults: Faults) -> Any:
+        if text.startswith((b'"', b"[")):
+            return (read_list if text.startswith(b"[") else read_name)(text, pointer, faults)
+        faults.add(pointer, expected)
+        return FAULTY
+
+    return reader
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """What a union is made of; nothing for any other type."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+
+
 def _bare(annotation: Any) -> tuple[Any, list[msgspec.Meta]]:
     """A type without its ``Annotated`` and without the mark of an absent field."""
     metas: list[msgspec.Meta] = []
     if get_origin(annotation) is Annotated:
         annotation, *metas = get_args(annotation)
-    if get_origin(annotation) in (Union, types.UnionType):
-        rest = [kind for kind in get_args(annotation) if kind is not UnsetType]
-        if len(rest) == 1:
-            kind, more = _bare(rest[0])
-            return kind, [*metas, *more]
+    rest = [part for part in _parts(annotation) if part is not UnsetType]
+    if len(rest) == 1:
+        kind, more = _bare(rest[0])
+        return kind, [*metas, *more]
     return annotation, metas
+
+
+def _extras(metas: Iterable[msgspec.Meta], name: str) -> Iterator[Any]:
+    return (meta.extra[name] for meta in metas if meta.extra and name in meta.extra)
 
 
 def _choices(annotation: Any, metas: Iterable[msgspec.Meta]) -> tuple[str, ...]:
@@ -163,7 +200,7 @@ def _choices(annotation: Any, metas: Iterable[msgspec.Meta]) -> tuple[str, ...]:
         return get_args(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return tuple(str(choice.value) for choice in kind)
-    return tuple(choice for meta in metas for choice in (meta.extra or {}).get("choices", ()))
+    return tuple(choice for choices in _extras(metas, "choices") for choice in choices)
 
 
 def _not_among(text: bytes, choices: tuple[str, ...], hint: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from taskqueue import __version__
-from taskqueue.core.resource import max_attempts, rfc3339
+from taskqueue.core.resource import max_attempts
+from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Lease, Task
 from taskqueue.core.webhook import sign
 

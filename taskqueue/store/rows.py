@@ -22,6 +22,7 @@ from taskqueue.core.task import (
     ENDINGS_TOLD,
     Attempt,
     AttemptId,
+    AttemptKind,
     Cause,
     Ending,
     Kind,
@@ -34,6 +35,7 @@ from taskqueue.core.task import (
     TaskState,
     WebhookEvent,
 )
+from taskqueue.store.policies import follow_ups_blob, follow_ups_of, policy_blob, policy_of
 
 _encode = msgspec.json.encode
 _pairs = msgspec.json.Decoder(tuple[tuple[str, str], ...])
@@ -75,6 +77,10 @@ def task_columns(task: Task) -> Columns:
         "created_at": task.created_at,
         "run_at": task.run_at,
         "expires_at": task.expires_at,
+        "policy": policy_blob(spec.policy),
+        "follow_ups": follow_ups_blob(spec),
+        "parent_id": spec.parent_id,
+        "root_id": spec.root_id,
     }
 
 
@@ -132,6 +138,9 @@ def attempt_columns(task: Task, attempt: Attempt) -> Columns:
         "started_at": attempt.started_at,
         "finished_at": attempt.finished_at,
         "worker": attempt.worker,
+        "kind": attempt.kind.value,
+        "fingerprint": attempt.fingerprint,
+        "stack_trace": _encode(outcome.stack) if outcome.stack else None,
     }
 
 
@@ -160,6 +169,7 @@ def ending_columns(settlement: Settlement) -> Columns:
 
 def spec_of(row: Any) -> TaskSpec:
     """What was asked for, from a row that holds the columns of ``tasks``."""
+    follow_ups = follow_ups_of(row.follow_ups)
     return TaskSpec(
         target_url=row.target_url,
         origin=row.origin,
@@ -176,6 +186,11 @@ def spec_of(row: Any) -> TaskSpec:
         retries=row.retries,
         timeout=timedelta(seconds=row.timeout),
         backoff=_backoff_of(row.backoff),
+        policy=policy_of(row.policy),
+        on_failure=follow_ups.on_failure,
+        on_success=follow_ups.on_success,
+        parent_id=row.parent_id,
+        root_id=row.root_id,
         priority=row.priority,
         ordering_key=row.ordering_key,
         flow_key=row.flow_key,
@@ -253,6 +268,7 @@ def attempt_of(row: Any) -> Attempt:
         response=response,
         error_type=row.error_type,
         error_message=row.error_message,
+        stack=_strings.decode(row.stack_trace) if row.stack_trace else (),
         timings=Timings(*_timings.decode(row.timings)) if row.timings else Timings(),
         bytes_sent=row.bytes_sent,
         bytes_received=row.bytes_received,
@@ -260,11 +276,13 @@ def attempt_of(row: Any) -> Attempt:
     return Attempt(
         id=AttemptId(row.id),
         number=row.number,
+        kind=AttemptKind(row.kind),
         outcome=outcome,
         charged=row.charged,
         started_at=row.started_at,
         finished_at=row.finished_at,
         worker=row.worker,
+        fingerprint=row.fingerprint,
     )
 
 

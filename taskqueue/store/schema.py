@@ -64,15 +64,28 @@ tasks = Table(
     Column("created_at", Instant, nullable=False),
     Column("run_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
+    Column("policy", LargeBinary),  # JSON; NULL: nothing was said about failures
+    Column("follow_ups", LargeBinary),  # JSON; NULL for none
+    Column("parent_id", Id),  # of a follow-up: the task it follows
+    Column("root_id", Id),  # and the first of their chain
     Column("body", LargeBinary),  # the caller's bytes, verbatim; last, for SQLite reads a row from its start
     CheckConstraint("kind in ('task', 'webhook')", name="kind"),
     CheckConstraint("priority between 0 and 9", name="priority"),
     CheckConstraint("retries >= 0 and timeout > 0", name="bounds"),
     CheckConstraint("(kind = 'webhook') = (cause_task_id is not null)", name="cause"),
+    CheckConstraint("(parent_id is null) = (root_id is null)", name="chain"),
 )
 Index("ix_tasks_newest", tasks.c.project, tasks.c.kind, tasks.c.id)
 Index("ix_tasks_queue", tasks.c.project, tasks.c.queue, tasks.c.id)
 Index("ix_tasks_target_host", tasks.c.project, tasks.c.target_host, tasks.c.id)
+Index(
+    "ix_tasks_chain",
+    tasks.c.project,
+    tasks.c.root_id,
+    tasks.c.id,
+    postgresql_where=tasks.c.root_id.is_not(None),
+    sqlite_where=tasks.c.root_id.is_not(None),
+)
 # One webhook per state change and no more, whoever settles (promise A12).
 Index(
     "uq_tasks_cause",
@@ -201,7 +214,11 @@ attempts = Table(
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant, nullable=False),
     Column("worker", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="call"),
+    Column("fingerprint", Text),  # of a failure
+    Column("stack_trace", LargeBinary),  # JSON list; NULL for none
     UniqueConstraint("project", "task_id", "generation", "number"),
+    CheckConstraint("kind in ('call', 'reconcile')", name="kind"),
 )
 
 # Inserted when a generation of a task ends.
@@ -258,6 +275,7 @@ dead_letters = Table(
     Column("fingerprint", Text, nullable=False),
     Column("died_at", Instant, nullable=False),
     Column("redriven_at", Instant),
+    Column("compensation_id", Id),  # the task that was submitted because of this death
     UniqueConstraint("project", "task_id", "generation"),
 )
 Index("ix_dead_letters_newest", dead_letters.c.project, dead_letters.c.id)

@@ -17,7 +17,6 @@ from taskqueue.store.schema import attempts as attempts_table
 from taskqueue.store.schema import ready, tasks
 
 _TRIES = 5
-_MOST = 1000  # of one list: a task that is deferred for days has many attempts
 
 
 def get(conn: Connection, project: str, task_id: TaskId) -> Task | None:
@@ -109,7 +108,7 @@ _ATTEMPTS = (
         attempts_table.c.task_id == bindparam("of_task"),
     )
     .order_by(attempts_table.c.generation.desc(), attempts_table.c.number.desc())
-    .limit(_MOST)
+    .limit(loading.MOST_ATTEMPTS)
 )
 _WEBHOOKS = (
     select(tasks.c.id)
@@ -118,7 +117,7 @@ _WEBHOOKS = (
         tasks.c.cause_task_id == bindparam("of_task"),
     )
     .order_by(tasks.c.cause_generation.desc(), tasks.c.cause_seq.desc())
-    .limit(_MOST)
+    .limit(loading.MOST_ATTEMPTS)
 )
 _ALIVE = select(ready.c.task_id).where(
     ready.c.project == bindparam("of_project"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from taskqueue.core.errors import InvalidSettings, StoreUnavailable, WrongRevisi
 from taskqueue.store import migrations
 from taskqueue.store.database import Database
 from taskqueue.store.schema import metadata
+from tests.support.builders import kill_one, look_up, submit_one
 from tests.support.databases import PostgresServer
 from tests.support.structure import structure
 
@@ -40,6 +45,27 @@ def test_a_downgrade_leaves_nothing_and_an_upgrade_brings_all_back(bare_database
     assert _structure(bare_database_url) == []
     migrations.upgrade(bare_database_url)
     assert _structure(bare_database_url) == before
+
+
+def test_tasks_of_an_older_revision_stay_as_they_were(bare_database_url: str) -> None:
+    migrations.upgrade(bare_database_url)
+    with opened(bare_database_url) as database:
+        dead = kill_one(database, body=b"\x00" * 9000, labels=("a",))
+        waiting = submit_one(database, delay=timedelta(hours=1), body=None)
+        before = [look_up(database, task.id) for task in (dead, waiting)]
+    migrations.downgrade(bare_database_url, "0001")
+    with pytest.raises(WrongRevision, match="taskqueue migrate"):
+        _check(bare_database_url)
+    migrations.upgrade(bare_database_url)
+    with opened(bare_database_url) as database:
+        after = [look_up(database, task.id) for task in (dead, waiting)]
+        assert [replace(task, last_attempt=None) for task in after] == [
+            replace(task, last_attempt=None) for task in before
+        ]
+        (attempt, former) = (task.last_attempt for task in (after[0], before[0]))
+        assert attempt is not None
+        assert attempt == replace(former, fingerprint=None)  # type: ignore[type-var]
+        assert submit_one(database, parent_id=dead.id, root_id=dead.id).spec.root_id == dead.id
 
 
 def test_an_upgrade_of_a_current_database_changes_nothing(bare_database_url: str) -> None:
@@ -131,8 +157,14 @@ def _structure(url: str) -> list[str]:
 
 
 def _check(url: str) -> None:
+    with opened(url) as database:
+        database.check()
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
     database = Database.open(url)
     try:
-        database.check()
+        yield database
     finally:
         database.close()

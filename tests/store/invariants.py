@@ -10,8 +10,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from taskqueue.core.policy import Policy
 from taskqueue.core.terms import Limits
 from taskqueue.store.database import Database
+from taskqueue.store.policies import follow_ups_of, policy_of
 from taskqueue.store.rows import ids_of
 from taskqueue.store.schema import attempts, dead_letters, endings, idempotency_keys, ready, task_labels, tasks
 
@@ -40,9 +42,12 @@ class _Picture:
         self.labels = {(row.project, row.task_id) for row in conn.execute(select(task_labels))}
         self.keys = conn.execute(select(idempotency_keys)).all()
         self.webhooks: defaultdict[Key, list[Any]] = defaultdict(list)
+        self.children: defaultdict[Key, list[Any]] = defaultdict(list)
         for row in self.tasks.values():
             if row.cause_task_id is not None:
                 self.webhooks[row.project, row.cause_task_id].append(row)
+            if row.parent_id is not None:
+                self.children[row.project, row.parent_id].append(row)
 
     def faults(self) -> Iterator[str]:
         for name, rows in (("ready", self.ready), ("endings", self.endings), ("attempts", self.attempts)):
@@ -62,6 +67,7 @@ class _Picture:
         yield from self._of_attempts(key)
         yield from self._of_deaths(key)
         yield from self._of_webhooks(key)
+        yield from self._of_follow_ups(key)
 
     def _of_state(self, key: Key) -> Iterator[str]:
         hot, ends = self.ready.get(key), self.endings.get(key, [])
@@ -95,15 +101,21 @@ class _Picture:
             if [attempt.number for attempt in found] != list(range(1, number + 1)):
                 yield f"attempts {[attempt.number for attempt in found]} of {number} on record"
             charged = sum(attempt.charged for attempt in found)
-            lost = sum(attempt._mapping["class"] in _LOST for attempt in found)
-            if (row.charged, row.lost, row.deferred) != (charged, lost, len(found) - charged - lost):
+            lost = sum(attempt._mapping["class"] in _LOST for attempt in found if attempt.kind == "call")
+            policy = policy_of(self.tasks[key].policy)
+            if (row.charged, row.lost + row.deferred) != (charged, len(found) - charged):
                 yield f"counts {(row.charged, row.lost, row.deferred)} do not fit its attempts"
-            if lost > self.limits.lost_limit + 1 or charged > self._budget(key) + 1:
+            if row.lost > lost or (row.lost < lost and not policy.all_rules):
+                yield f"{row.lost} of {lost} lost attempts count as lost"
+            if lost > self.limits.lost_limit + 1 or charged > self._budget(key, policy) + 1:
                 yield f"tried too often: {charged} charged, {lost} lost"
+            if policy.reconcile is None and any(attempt.kind != "call" for attempt in found):
+                yield "somebody was asked, though nobody was named"
 
-    def _budget(self, key: Key) -> int:
+    def _budget(self, key: Key, policy: Policy) -> int:
         task = self.tasks[key]
-        return 10 if task.kind == "webhook" else int(task.retries)
+        own = sum(rule.retries + 1 for rule in policy.all_rules if rule.retries is not None)
+        return 10 if task.kind == "webhook" else int(task.retries) + own
 
     def _of_deaths(self, key: Key) -> Iterator[str]:
         hot, ends = self.ready.get(key), self.endings.get(key, [])
@@ -124,10 +136,31 @@ class _Picture:
         due = {(end.generation, end.seq, end.state) for end in self.endings.get(key, []) if end.state in asked}
         if {each for each in found if each[2] != "attemptFailed"} != due:
             yield f"webhooks {sorted(found)} for endings {sorted(due)}"
-        failures = [row for row in self.attempts.get(key, []) if row._mapping["class"] not in _NOT_FAILURES]
+        calls = [row for row in self.attempts.get(key, []) if row.kind == "call"]
+        failures = [row for row in calls if row._mapping["class"] not in _NOT_FAILURES]
         told_of = sum(each[2] == "attemptFailed" for each in found)
         if told_of != (len(failures) if "attemptFailed" in asked else 0):
             yield f"{told_of} webhooks for {len(failures)} failed attempts"
+
+    def _of_follow_ups(self, key: Key) -> Iterator[str]:
+        """Exactly one for each ending that asks for one, in the database with it."""
+        task = self.tasks[key]
+        asked = follow_ups_of(task.follow_ups)
+        letters = {letter.generation: letter.compensation_id for letter in self.letters.get(key, [])}
+        if asked.on_failure is None and set(letters.values()) - {None}:
+            yield "a death was compensated, though nobody asked for it"
+        due = [generation for generation, compensation in letters.items() if compensation is not None]
+        if asked.on_failure is not None and not asked.on_failure.match and len(due) < len(letters):
+            yield f"{len(due)} of {len(letters)} deaths were compensated"
+        due += [end.generation for end in self.endings.get(key, []) if asked.on_success and end.state == "succeeded"]
+        found = self.children.get(key, [])
+        if sorted(_generation(row) for row in found) != sorted(due):
+            yield f"{len(found)} follow-ups for the endings of generations {sorted(due)}"
+        if not {each for each in letters.values() if each is not None} <= {row.id for row in found}:
+            yield "a dead letter names a compensation that is none"
+        for row in found:
+            if row.kind != "task" or row.root_id != (task.root_id or task.id):
+                yield f"follow-up {row.id} hangs in the wrong chain"
 
     def _of_lanes(self) -> Iterator[str]:
         lanes: defaultdict[tuple[str, str, str], list[Any]] = defaultdict(list)
@@ -152,3 +185,8 @@ def _grouped(conn: Connection, table: Any, *order: Any) -> dict[Key, list[Any]]:
 
 def _kind(row: Any) -> str:
     return str(json.loads(row.body)["type"]).removeprefix("task.")
+
+
+def _generation(follow_up: Any) -> int:
+    """Of the ending that a follow-up was told of."""
+    return int(json.loads(follow_up.body)["task"]["generation"])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, select
 
+from taskqueue.core.outcome import lapsed
+from taskqueue.core.policy import OnUnknown, Policy, Reconcile
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import Task, TaskId, TaskState, WebhookEvent
-from taskqueue.store import dead_letters, loading, tasks
+from taskqueue.core.task import AttemptKind, Task, TaskId, TaskState, WebhookEvent
+from taskqueue.store import dead_letters, leases, loading, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits
 from taskqueue.store.schema import attempts
 from taskqueue.store.schema import tasks as tasks_table
 from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, settle_one, submit_one
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -99,12 +103,91 @@ def test_an_attempt_of_a_class_that_only_a_newer_version_knows_is_shown(database
     task = submit_one(database)
     settle_one(database, claim_one(database), answer(500))
     with database.begin() as conn:
-        conn.execute(attempts.update().values({"class": "function_timeout"}))
+        conn.execute(attempts.update().values({"class": "function_melted"}))
     last = look_up(database, task.id).last_attempt
     assert last is not None
-    assert (last.outcome.cls.name, last.outcome.cls.retryable) == ("function_timeout", False)
+    assert (last.outcome.cls.name, last.outcome.cls.retryable) == ("function_melted", False)
     with database.begin() as conn:
         conn.execute(attempts.update().values({"class": "server_error"}))
+
+
+def test_a_call_and_an_asking_come_back_as_they_were(database: Database, clock: Clock) -> None:
+    task = asked_about(database)
+    failure = replace(answer(500), stack=("File one", "File two\x00\N{SNOWMAN}"))
+    assert settle_one(database, claim_one(database), failure, jitter=0.0)
+    clock.advance(seconds=1)
+    assert settle_one(database, claim_one(database), answer(500), jitter=0.0)
+    with database.read() as conn:
+        (_, call), (_, asking) = tasks.attempts(conn, "default", task.id)
+    assert (call.kind, asking.kind) == (AttemptKind.CALL, AttemptKind.RECONCILE)
+    assert call.outcome.stack == ("File one", "File two\x00\N{SNOWMAN}")
+    assert call.fingerprint is not None
+    assert asking.outcome.stack == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "kind", "status"),
+    [
+        (b'{"state": "done", "result": {"n": 1}}', TaskState.SUCCEEDED, AttemptKind.RECONCILE, 200),
+        (b'{"state": "unknown"}', TaskState.DEAD, AttemptKind.CALL, 500),
+        (b'{"state": "not-done"}', TaskState.QUEUED, AttemptKind.CALL, 500),
+        (b"what?", TaskState.QUEUED, AttemptKind.CALL, 500),
+    ],
+)
+def test_the_last_attempt_is_a_call_unless_somebody_else_knew_the_result(
+    database: Database, clock: Clock, said: bytes, state: TaskState, kind: AttemptKind, status: int
+) -> None:
+    task = asked_about(database)
+    settle_one(database, claim_one(database), answer(500), jitter=0.0)
+    assert look_up(database, task.id).last_attempt is not None
+    clock.advance(seconds=1)
+    asking = claim_one(database)
+    assert asking.progress.memory.asking is not None
+    settle_one(database, asking, answer(200, body=said), jitter=0.0)
+    found = look_up(database, task.id)
+    assert found.state is state
+    assert found.last_attempt is not None
+    assert found.last_attempt.outcome.response is not None
+    assert (found.last_attempt.kind, found.last_attempt.outcome.response.status) == (kind, status)
+    if state is TaskState.DEAD:
+        with database.read() as conn:
+            (letter,) = every_letter(conn)
+        assert letter.task.last_attempt == found.last_attempt
+
+
+def test_a_cancelled_asking_is_not_the_last_attempt(database: Database, clock: Clock) -> None:
+    task = asked_about(database)
+    settle_one(database, claim_one(database), answer(500), jitter=0.0)
+    clock.advance(seconds=1)
+    claim_one(database)
+    with database.begin() as conn:
+        called_off = tasks.cancel(conn, database, "default", task.id)
+    assert called_off is not None
+    assert called_off.last_attempt is not None
+    assert (called_off.last_attempt.kind, called_off.last_attempt.number) == (AttemptKind.CALL, 1)
+
+
+def test_a_lapsed_asking_is_found_with_its_question(database: Database, clock: Clock) -> None:
+    task = asked_about(database)
+    settle_one(database, claim_one(database), answer(500), jitter=0.0)
+    clock.advance(seconds=1)
+    claim_one(database)
+    clock.advance(seconds=20)
+    with database.begin() as conn:
+        (found,) = leases.lapsed(conn, database, limit=9)
+    assert found.id == task.id
+    assert found.progress.memory.asking is not None
+    settle_one(database, found, lapsed(), jitter=0.0)
+    again = look_up(database, task.id)
+    assert (again.progress.lost, again.progress.deferred) == (0, 1)
+    assert again.last_attempt is not None
+    assert again.last_attempt.number == 1
+
+
+def asked_about(database: Database) -> Task:
+    """A task about which somebody is asked, and that dies if they do not know."""
+    asking = Reconcile(url="https://target.example/done", timeout=timedelta(seconds=9), on_unknown=OnUnknown.HOLD)
+    return submit_one(database, policy=Policy(reconcile=asking))
 
 
 @pytest.mark.parametrize("kind", BackoffType)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
+from taskqueue.core.asked import asked_resource
+from taskqueue.core.memory import Asking, Memory
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings
+from taskqueue.core.policy import Policy, Rule
 from taskqueue.core.reason import DeadReason
-from taskqueue.core.resource import attempt_resource, masked, rfc3339, status, task_resource
-from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import DeadLetterId, Ending, Kind, Progress, Task, TaskState, WebhookEvent
-from tests.core.examples import ATTEMPT_ID, CAUSE, NOW, TASK_ID, an_attempt, answered, cut, queued, running
+from taskqueue.core.resource import attempt_resource, max_attempts, status, task_resource
+from taskqueue.core.retry import Backoff, Jitter
+from taskqueue.core.task import AttemptKind, DeadLetterId, Ending, Kind, Progress, Task, TaskId, TaskState
+from tests.core.examples import ATTEMPT_ID, CAUSE, NOW, TASK_ID, an_attempt, answered, cut, decided, queued, running
 
 LATER = NOW + timedelta(seconds=30)
 
@@ -54,50 +58,15 @@ def test_scheduled_and_retrying_are_labels_of_a_queued_task(task: Task, label: s
     assert task_resource(task, now=NOW)["status"] == label
 
 
-def test_a_submitted_task_is_shown_as_it_was_asked_for() -> None:
-    backoff = Backoff(
-        type=BackoffType.SCHEDULE, schedule=(timedelta(seconds=1), timedelta(minutes=1)), jitter=Jitter.NONE
-    )
-    task = queued(
-        headers=(("X-Tenant", "7"),),
-        body=b"never shown here",
-        content_type="text/plain",
-        webhook_url="https://caller.example/hook",
-        webhook_events=frozenset({WebhookEvent.DEAD, WebhookEvent.ATTEMPT_FAILED}),
-        retries=4,
-        timeout=timedelta(milliseconds=1500),
-        backoff=backoff,
-        queue="mail",
-        priority=7,
-        ordering_key="customer-1",
-        flow_key="smtp",
-        labels=("a", "b"),
-    )
-    assert task_resource(task, now=NOW) == {
+def test_a_waiting_task_is_shown_with_what_was_asked_and_how_it_stands() -> None:
+    task = queued(webhook_url="https://caller.example/hook", retries=4)
+    resource = task_resource(task, now=NOW)
+    how_it_stands = {
         "id": str(TASK_ID),
         "kind": "task",
         "status": "queued",
-        "targetUrl": "https://target.example/work?page=1",
-        "method": "POST",
-        "headers": {"X-Tenant": "7"},
-        "contentType": "text/plain",
-        "webhookUrl": "https://caller.example/hook",
-        "webhookEvents": ["attemptFailed", "dead"],
-        "retries": 4,
-        "timeout": 1.5,
-        "backoff": {
-            "type": "schedule",
-            "initial": 2.0,
-            "factor": 2.0,
-            "max": 900.0,
-            "jitter": "none",
-            "schedule": [1.0, 60.0],
-        },
-        "queue": "mail",
-        "priority": 7,
-        "orderingKey": "customer-1",
-        "flowKey": "smtp",
-        "labels": ["a", "b"],
+        "parentId": None,
+        "rootId": str(TASK_ID),
         "attempt": 0,
         "maxAttempts": 5,
         "generation": 1,
@@ -115,15 +84,21 @@ def test_a_submitted_task_is_shown_as_it_was_asked_for() -> None:
         "links": {
             "self": f"/v1/tasks/{TASK_ID}",
             "attempts": f"/v1/tasks/{TASK_ID}/attempts",
+            "chain": f"/v1/tasks/{TASK_ID}/chain",
             "webhooks": f"/v1/tasks/{TASK_ID}/webhooks",
         },
     }
+    assert resource == {**asked_resource(task.spec), **how_it_stands}
 
 
-def test_a_task_without_a_flow_key_flows_with_its_origin() -> None:
-    resource = task_resource(queued(), now=NOW)
-    assert (resource["flowKey"], resource["backoff"]) == ("https://target.example:443", None)
+def test_a_webhook_says_what_it_is() -> None:
     assert task_resource(queued(kind=Kind.WEBHOOK, cause=CAUSE), now=NOW)["kind"] == "webhook"
+
+
+def test_a_follow_up_names_the_task_before_it_and_the_first_of_all() -> None:
+    parent, root = TaskId(UUID(int=8)), TaskId(UUID(int=9))
+    resource = task_resource(queued(parent_id=parent, root_id=root), now=NOW)
+    assert (resource["parentId"], resource["rootId"]) == (str(parent), str(root))
 
 
 def test_a_dead_task_names_its_dead_letter() -> None:
@@ -135,7 +110,7 @@ def test_a_dead_task_names_its_dead_letter() -> None:
 
 
 def test_links_lead_only_to_what_there_can_be() -> None:
-    assert task_resource(queued(), now=NOW)["links"].keys() == {"self", "attempts"}
+    assert task_resource(queued(), now=NOW)["links"].keys() == {"self", "attempts", "chain"}
 
 
 def test_a_running_task_has_a_start_and_no_next_attempt() -> None:
@@ -222,29 +197,11 @@ def test_an_attempt_without_an_answer_has_no_result() -> None:
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_compensation_is_for_those_who_must_act_or_look(name: str) -> None:
     outcome = Outcome(cls=CLASSES[name], phase=Phase.SENT)
-    asked = name in {"timeout", "truncated_response", "gateway_timeout"}
+    asked = name in {
+        *("timeout", "truncated_response", "gateway_timeout", "function_timeout", "function_out_of_memory"),
+        *("function_crashed", "function_bad_result"),
+    }
     assert attempt_resource(an_attempt(outcome))["compensation"] == asked
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("Authorization", "authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key"),
-        *("x-auth-token", "Stripe-Secret", "X-Amz-Security-Token"),
-    ],
-)
-def test_credentials_are_masked(name: str) -> None:
-    assert masked([(name, "s3cret"), ("X-Plain", "seen")]) == {name: "***", "X-Plain": "seen"}
-    shown = str(task_resource(queued(headers=((name, "s3cret"),)), now=NOW))
-    answer = answered(200, headers=((name.lower(), "s3cret"),))
-    shown += str(task_resource(ended(TaskState.SUCCEEDED, outcome=answer), now=NOW))
-    shown += str(attempt_resource(an_attempt(answer)))
-    assert "s3cret" not in shown
-
-
-@pytest.mark.parametrize("name", ["X-Keyboard", "Content-Type", "Token-Count", "X-Cookie-Policy", "X-Monkey"])
-def test_what_only_sounds_like_a_credential_is_shown(name: str) -> None:
-    assert masked([(name, "seen")]) == {name: "seen"}
 
 
 def test_a_body_that_is_no_text_is_shown_in_base64() -> None:
@@ -271,19 +228,23 @@ def test_an_attempt_is_shown_with_all_that_was_measured() -> None:
         response=Response(status=500, headers=(("server", "x"),), body=b"no"),
         error_type="HTTPStatus",
         error_message="the target answered 500",
+        stack=("main.py, line 3, in handler", "pay.py, line 9, in pay"),
         timings=timings,
         bytes_sent=10,
         bytes_received=20,
     )
-    assert attempt_resource(an_attempt(outcome, number=3)) == {
+    assert attempt_resource(replace(an_attempt(outcome, number=3), fingerprint="00ff00ff00ff00ff")) == {
         "id": str(ATTEMPT_ID),
         "number": 3,
+        "kind": "call",
         "class": "server_error",
         "charged": True,
         "phase": "body",
         "statusCode": 500,
         "errorType": "HTTPStatus",
         "errorMessage": "the target answered 500",
+        "stackTrace": ["main.py, line 3, in handler", "pay.py, line 9, in pay"],
+        "fingerprint": "00ff00ff00ff00ff",
         "partialWork": "possible",
         "compensation": False,
         "timings": {"dns": 0.001, "connect": 0.002, "tls": 0.003, "send": 0.004, "wait": 0.005, "read": None},
@@ -308,7 +269,54 @@ def test_an_attempt_that_got_no_answer_shows_none() -> None:
     assert (resource["phase"], resource["partialWork"]) == ("connect", "no")
 
 
-def test_times_are_utc_with_milliseconds_cut_and_not_rounded() -> None:
-    zone = timezone(timedelta(hours=5, minutes=30))
-    assert rfc3339(datetime(2026, 3, 1, 17, 30, 0, 999_999, tzinfo=zone)) == "2026-03-01T12:00:00.999Z"
-    assert rfc3339(datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)) == "2026-12-31T23:59:59.000Z"
+def test_an_attempt_that_only_asked_says_so() -> None:
+    asked = replace(an_attempt(answered(200), number=2), kind=AttemptKind.RECONCILE)
+    assert attempt_resource(asked)["kind"] == "reconcile"
+
+
+def test_a_task_whose_work_was_found_done_shows_what_was_said_of_it_as_its_result() -> None:
+    task = ended(TaskState.SUCCEEDED, outcome=answered(200, body=b'{"id":7}'))
+    assert task.last_attempt is not None
+    found = replace(task, last_attempt=replace(task.last_attempt, kind=AttemptKind.RECONCILE))
+    resource = task_resource(found, now=NOW)
+    assert resource["result"] is not None
+    assert (resource["result"]["body"], resource["error"]) == ('{"id":7}', None)
+
+
+class TestTheMostAttempts:
+    """What `maxAttempts` and `Taskqueue-Max-Attempts` say."""
+
+    @pytest.mark.parametrize(
+        ("progress", "most"),
+        [
+            (Progress(), 4),
+            (Progress(number=2, charged=1), 4),
+            (Progress(number=3, lost=1, deferred=1), 6),
+            (Progress(number=8, charged=7, memory=Memory(apart=6)), 10),
+            (Progress(number=4, charged=4, memory=Memory(asking=Asking())), 5),
+            (Progress(number=6, charged=4, deferred=1, memory=Memory(asking=Asking(failures=1))), 6),
+        ],
+        ids=["new", "charged", "lost and deferred", "a rule's own budget", "about to ask", "asks again"],
+    )
+    def test_it_counts_what_used_up_no_retry_on_top(self, progress: Progress, most: int) -> None:
+        task = queued(retries=3, progress=progress)
+        assert max_attempts(task) == task_resource(task, now=NOW)["maxAttempts"] == most
+
+    def test_it_is_never_fewer_than_were_started(self) -> None:
+        task = ended(TaskState.SUCCEEDED, outcome=answered(200))
+        assert max_attempts(replace(task, progress=Progress(number=21, charged=21))) == 21
+
+    @pytest.mark.parametrize("retries", [0, 1, 3])
+    def test_no_life_leads_beyond_it(self, retries: int) -> None:
+        """A rule with a budget of its own, failures that use up retries, and free ones, in every order."""
+        own = Rule(match=("conflict",), retries=2, backoff=Backoff(jitter=Jitter.NONE))
+        policy = Policy(rules=(own,))
+        for statuses in itertools.product((409, 500, 429), repeat=5):
+            task = running(retries=retries, policy=policy)
+            for code in statuses:
+                assert task.progress.number <= max_attempts(task)
+                settlement = decided(task, answered(code))
+                if settlement.ending is not None:
+                    break
+                progress = replace(settlement.progress, number=settlement.progress.number + 1)
+                task = replace(task, progress=progress)

@@ -75,7 +75,10 @@ class LambdaContext(Protocol):
 
 
 class NewTask(TypedDict, total=False):
-    """The fields of a submission. ``None`` means left out, but for ``payload``, where it is JSON's null."""
+    """The fields of a submission. ``None`` means left out, but for ``payload``, where it is JSON's null.
+
+    What stands inside them is spelled in snake_case too: ``on_failure={"task": {"target_url": …}}``.
+    """
 
     target_url: Required[str]
     payload: Any
@@ -89,6 +92,13 @@ class NewTask(TypedDict, total=False):
     retries: int | None
     timeout: Span | None
     backoff: Json | None
+    retry_policy: str | Sequence[Json] | None
+    verdict: Sequence[Json] | None
+    reconcile: Json | None
+    on_lost: str | None
+    poison_after: int | None
+    on_failure: Json | None
+    on_success: Json | None
     delay: Span | None
     run_at: datetime | str | None
     expires_in: Span | None
@@ -296,6 +306,10 @@ class Tasks:
         """Every attempt on record, oldest first."""
         return cast("Sequence[Json]", self._call("GET", _path("tasks", task_id, "attempts"))[0]["items"])
 
+    def chain(self, task_id: str) -> Sequence[Task]:
+        """The task, those before it and those that followed, oldest first."""
+        return [Task(raw) for raw in self._call("GET", _path("tasks", task_id, "chain"))[0]["items"]]
+
     def list(self, **filters: str | int | datetime | None) -> Page[Task]:
         """By status, kind, queue, label, outcome, created_after, created_before, target_host; cursor, limit."""
         raw, _ = self._call("GET", _path("tasks", **filters))
@@ -314,6 +328,11 @@ class DeadLetters:
         raw, _ = self._call("GET", _path("dead-letters", **filters))
         return Page(raw["items"], raw["nextCursor"])
 
+    def groups(self, **filters: str | int | datetime | None) -> Page[Json]:
+        """How many died of one cause, most frequent first; the filters are those of ``list``."""
+        raw, _ = self._call("GET", _path("dead-letters/groups", **filters))
+        return Page(raw["items"], raw["nextCursor"])
+
     def get(self, dead_letter_id: str) -> Json:
         """The dead letter with its payload and every attempt."""
         return self._call("GET", _path("dead-letters", dead_letter_id))[0]
@@ -323,7 +342,8 @@ class DeadLetters:
         return self._call("GET", _path("dead-letters", dead_letter_id))[1]
 
     def redrive(self, dead_letter_id: str, **edits: Any) -> Task:
-        """Queue the task again, with another target_url, payload, headers, timeout or retries; 409 if done before."""
+        """Queue the task again, with another target_url, payload, headers, timeout or retries; 409 if done before, or
+        if its compensation was submitted, unless ``force=True``."""
         return Task(*self._call("POST", _path("dead-letters", dead_letter_id, "redrive"), _wire("redrive", edits)))
 
     def delete(self, dead_letter_id: str) -> None:
@@ -401,7 +421,7 @@ def _wire(name: str, value: Any) -> Any:
             raise ValueError(f"{name} needs a time zone: write datetime.now(UTC), not datetime.now()")
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Mapping):
-        given = {key: item for key, item in value.items() if item is not None or key == "payload"}
+        given = {key: item for key, item in value.items() if item is not None or key in ("payload", "equals")}
         return {_camel(key): _wire(key, item) for key, item in given.items()}
     return [_wire(name, item) for item in value] if isinstance(value, list | tuple) else value
 

@@ -296,6 +296,10 @@ class Tasks:
         """Every attempt on record, oldest first."""
         return cast("Sequence[Json]", self._call("GET", _path("tasks", task_id, "attempts"))[0]["items"])
 
+    def webhooks(self, task_id: str) -> Sequence[Task]:
+        """The webhooks that tell of a task, oldest first; each is a task itself."""
+        return [Task(raw) for raw in self._call("GET", _path("tasks", task_id, "webhooks"))[0]["items"]]
+
     def list(self, **filters: str | int | datetime | None) -> Page[Task]:
         """By status, kind, queue, label, outcome, created_after, created_before, target_host; cursor, limit."""
         raw, _ = self._call("GET", _path("tasks", **filters))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,12 +75,29 @@ def test_a_bad_setting_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
         assert "TASKQUEUE_LEASE_SECONDS" in sentence
 
 
-@pytest.mark.parametrize("command", ["api", "worker", "dev"])
+WARNING = "warning: TASKQUEUE_PROT is no setting (is TASKQUEUE_PORT meant?)"
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "dev", "migrate"])
 def test_a_misspelt_variable_is_warned_about_in_one_line(tmp_path: Path, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:  # so that none of them starts in earnest
         environ = environment(tmp_path, prot=9000, port=taken.getsockname()[1])
         said = run(command, cwd=tmp_path, environ=environ).stderr
-    assert said.splitlines()[0] == "warning: TASKQUEUE_PROT is no setting (is TASKQUEUE_PORT meant?)"
+    assert said.splitlines()[0] == WARNING
+
+
+@pytest.mark.parametrize("file", ["api.py", "worker.py"])
+def test_the_files_at_the_root_warn_of_it_too(tmp_path: Path, file: str) -> None:
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / file)],
+        cwd=tmp_path,
+        env=environment(tmp_path, prot=9000),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 1, "there is no database"
+    assert refused.stderr.splitlines()[0] == WARNING
 
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import CONFLICT, NOT_FOUND, Faults, Problem
 from taskqueue.web.reading import either
 from taskqueue.web.service import Service
-from taskqueue.web.submission import callable_target, checked_headers
+from taskqueue.web.targets import callable_target, checked_headers
 
 _TAG = "dead letters"
 

@@ -1,26 +1,22 @@
-"""From a submitted model to a ``NewTask``: what fields mean together, and whether the target may be called."""
+"""From a submitted model to a ``NewTask``: what its fields mean together."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from msgspec import UNSET, UnsetType
 
 from taskqueue.core import retry
-from taskqueue.core.errors import ForbiddenTarget, InvalidTarget, InvalidTask
-from taskqueue.core.headers import check_headers
 from taskqueue.core.retry import BackoffType, Jitter
-from taskqueue.core.target import AllowedTargets, Target, check_spelling, parse_target
+from taskqueue.core.target import AllowedTargets
 from taskqueue.core.task import DEFAULT_TIMEOUT, ENDINGS_TOLD, NewTask, TaskSpec
 from taskqueue.web.contents import metadata, read_content
 from taskqueue.web.models import YEAR, Backoff, SubmitTask
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either
+from taskqueue.web.targets import callable_target, checked_headers
 
-# Callers name the same few URLs again and again.
-_parse = lru_cache(maxsize=4096)(parse_target)
 _FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -79,38 +75,6 @@ def overdue(asked: SubmitTask, now: datetime) -> str | None:
     if asked.expires_at <= now + either(asked.delay, timedelta(0)):
         return "the task would expire before its delay is over"
     return None
-
-
-def callable_target(url: str, pointer: str, faults: Faults, allowed: AllowedTargets) -> Target | None:
-    """``url`` as a target whose spelling may be called; its address is looked at again on every attempt."""
-    if url[:9].lower() == "lambda://":
-        faults.add(pointer, "lambda:// targets are not built yet; give the function a URL and name that")
-        return None
-    try:
-        target = _parse(url, pointer=pointer)
-        check_spelling(target, allowed)
-    except InvalidTarget as error:
-        faults.add(error.pointer, error.detail)
-    except ForbiddenTarget as error:
-        sentence = f"this URL may not be called: {error.reason}"
-        faults.add(pointer, f"{sentence}; an operator can allow it in TASKQUEUE_ALLOWED_TARGETS")
-    else:
-        return target
-    return None
-
-
-def checked_headers(
-    headers: dict[str, str] | UnsetType, pointer: str, faults: Faults
-) -> tuple[tuple[str, str], ...] | None:
-    """Headers that may be sent; ``None`` when none were given, or not these."""
-    if headers is UNSET:
-        return None
-    try:
-        check_headers(headers, pointer)
-    except InvalidTask as error:
-        faults.add(error.pointer, error.detail)
-        return None
-    return tuple(headers.items())
 
 
 def _webhook_url(asked: SubmitTask, faults: Faults, allowed: AllowedTargets) -> str | None:

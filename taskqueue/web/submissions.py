@@ -14,10 +14,10 @@ from taskqueue.store.submissions import DEFAULT_KEY_TTL, IdempotencyKey, Submiss
 from taskqueue.web.calls import Call
 from taskqueue.web.fields import VISIBLE_ASCII
 from taskqueue.web.models import SubmitBatch, SubmitTask
+from taskqueue.web.new_tasks import new_task, overdue
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either, read
 from taskqueue.web.service import Service
-from taskqueue.web.submission import new_task, overdue
 
 _KEY = re.compile(VISIBLE_ASCII)
 _KEY_POINTER = "/idempotencyKey"  # of the header too: it means the same

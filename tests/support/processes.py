@@ -138,7 +138,7 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = PATIENCE, what: st
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, f"waited {seconds:g} s for {what} in vain"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def _command(program: Path | None) -> list[str]:

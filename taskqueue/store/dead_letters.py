@@ -102,7 +102,9 @@ def redrive(
     database.dialect.lock_lanes(conn, [lane] if (lane := lanes.lane_of(letter.task)) else [])
     # Of two redrives at once, the second waits here, then finds it done.
     if not conn.execute(_MARK, {"of_project": project, "of_id": dead_letter_id, "now": now}).rowcount:
-        raise Conflict("this dead letter was redriven before; if its task died again, that death has a dead letter of its own")
+        raise Conflict(
+            "this dead letter was redriven before; if its task died again, that death has a dead letter of its own"
+        )
     task = _revived(letter.task, life=_life(conn, letter.task), now=now)
     if edits is not None:
         task = _edited(conn, task, edits)

@@ -19,10 +19,10 @@ from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store.submissions import mint
 from taskqueue.web import scan, server
 from taskqueue.web.models import SubmitTask
+from taskqueue.web.new_tasks import Context, new_task
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import read
 from taskqueue.web.resources import whole_task
-from taskqueue.web.submission import Context, new_task
 
 _encode = msgspec.json.Encoder().encode
 

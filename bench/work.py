@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from bench.plain import Inserts, Plain, new_rows
+from taskqueue.core.answer import read_answer
 from taskqueue.core.lifecycle import decide
-from taskqueue.core.outcome import Outcome, Response, Timings, read_answer
+from taskqueue.core.outcome import Outcome, Response, Timings
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import NewTask, Task, TaskSpec
 from taskqueue.core.terms import Limits

@@ -75,10 +75,7 @@ class LambdaContext(Protocol):
 
 
 class NewTask(TypedDict, total=False):
-    """The fields of a submission. ``None`` means left out, but for ``payload``, where it is JSON's null.
-
-    What stands inside them is spelled in snake_case too: ``on_failure={"task": {"target_url": …}}``.
-    """
+    """The fields of a submission, in snake_case at any depth. ``None``: left out; as ``payload``, JSON's null."""
 
     target_url: Required[str]
     payload: Any
@@ -309,6 +306,10 @@ class Tasks:
     def chain(self, task_id: str) -> Sequence[Task]:
         """The task, those before it and those that followed, oldest first."""
         return [Task(raw) for raw in self._call("GET", _path("tasks", task_id, "chain"))[0]["items"]]
+
+    def webhooks(self, task_id: str) -> Sequence[Task]:
+        """The webhooks that tell of a task, oldest first; each is a task itself."""
+        return [Task(raw) for raw in self._call("GET", _path("tasks", task_id, "webhooks"))[0]["items"]]
 
     def list(self, **filters: str | int | datetime | None) -> Page[Task]:
         """By status, kind, queue, label, outcome, created_after, created_before, target_host; cursor, limit."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.clock import Clock
-from tests.support.databases import PostgresServer, SqliteTemplate, empty
+from tests.support.databases import PATIENCE, PostgresServer, SqliteTemplate, empty
 from tests.support.postgres import Lifeline, server_url
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def database(database_url: str, clock: Clock) -> Iterator[Database]:
     """The store, opened on each of the two databases, with ``clock``."""
     from taskqueue.store.database import Database
 
-    opened = Database.open(database_url, clock_offset=clock)
+    opened = Database.open(database_url, clock_offset=clock, wait=PATIENCE)
     yield opened
     opened.close()
 

@@ -51,6 +51,7 @@ def migrate(*, as_json: bool) -> None:
     """Bring the database to the revision this version needs. Safe to run twice, and from many machines at once."""
     from taskqueue.store import migrations
 
+    warn_of_strangers()
     migrations.upgrade(Settings.from_env(os.environ).database_url)
     print_json({"revision": migrations.head()}) if as_json else click.echo(f"The database is at {migrations.head()}.")
 

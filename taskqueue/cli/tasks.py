@@ -88,8 +88,11 @@ def list_(*, as_json: bool, **filters: Any) -> None:
 @click.argument("task_id")
 @as_json
 def show(task_id: str, *, as_json: bool) -> None:
-    """Show one task."""
-    _show(TaskQueue().tasks.get(task_id), as_json=as_json)
+    """Show one task, and those of its webhooks that fail."""
+    queue = TaskQueue()
+    task = queue.tasks.get(task_id)
+    told = "webhooks" in task.raw["links"] and not as_json
+    _show(task, as_json=as_json, webhooks=queue.tasks.webhooks(task_id) if told else ())
 
 
 @tasks.command()
@@ -166,12 +169,12 @@ def _headers(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _show(task: Task, *, as_json: bool) -> None:
+def _show(task: Task, *, as_json: bool, webhooks: Sequence[Task] = ()) -> None:
     if as_json:
         click.echo(task.to_json())
         return
     raw = task.raw
-    result, error = task.result or {}, task.error or {}
+    result = task.result or {}
     print_facts(
         {
             "Id": task.id,
@@ -183,9 +186,30 @@ def _show(task: Task, *, as_json: bool) -> None:
             "Finished": raw["finishedAt"],
             "Answer": result.get("statusCode"),
             "Body": result.get("body"),
-            "Error": f"{error['class']}: {error['message']}" if error else None,
+            "Error": _error(task),
+            "Dead letter": _way_back(task) if task.status == "dead" else None,
+            "Webhooks": "\n".join(_failing(hook) for hook in webhooks if hook.error) or None,
         }
     )
+
+
+def _error(task: Task) -> str | None:
+    return f"{task.error['class']}: {task.error['message']}" if task.error else None
+
+
+def _way_back(task: Task) -> str:
+    """How a dead task can be sent again."""
+    letter = task.raw["deadLetterId"]
+    return f"{letter}; run it again with: {program()} dead redrive {letter}" if letter else "deleted"
+
+
+def _failing(webhook: Task) -> str:
+    """How the delivery of a webhook goes wrong, and what comes next."""
+    next_at = webhook.raw["nextAttemptAt"]
+    follows = f"next {next_at}" if next_at else webhook.status
+    if webhook.status == "dead":
+        follows = f"dead letter {_way_back(webhook)}"
+    return f"{webhook.id} failed, attempt {_attempts(webhook)}, {_error(webhook)}; {follows}"
 
 
 def _attempts(task: Task) -> str:

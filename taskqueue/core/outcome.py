@@ -1,4 +1,4 @@
-"""The table of outcome classes, and how an answer or a failure is read into one."""
+"""The table of outcome classes, and what is known of an attempt that ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, StrEnum
 
-ABORT_STATUS = 489  # "do not retry", as QStash spells it
+KEPT_BODY = 16 * 1024  # bytes of an answer that go on record
 
 
 class Partial(IntEnum):
@@ -271,37 +271,6 @@ CLASSES: Mapping[str, OutcomeClass] = _table(
     ),
 )
 
-_BY_STATUS: Mapping[int, str] = {
-    **dict.fromkeys((401, 402, 403, 407), "unauthorized"),
-    404: "not_found",
-    408: "request_timeout",
-    **dict.fromkeys((409, 423, 424), "conflict"),
-    410: "gone",
-    413: "too_large",
-    425: "too_early",
-    429: "throttled",
-    ABORT_STATUS: "aborted",
-    501: "bad_request",
-    **dict.fromkeys((502, *range(520, 528), 530), "bad_gateway"),
-    **dict.fromkeys((503, 529), "unavailable"),
-    **dict.fromkeys((504, 598, 599), "gateway_timeout"),
-}
-
-
-def class_of_status(status: int) -> OutcomeClass:
-    """The class of a whole answer by its status alone."""
-    if name := _BY_STATUS.get(status):
-        return CLASSES[name]
-    if 200 <= status <= 299:
-        return CLASSES["success"]
-    if 300 <= status <= 399:
-        return CLASSES["redirect"]
-    if 400 <= status <= 499:
-        return CLASSES["bad_request"]
-    if 500 <= status <= 599:
-        return CLASSES["server_error"]
-    return CLASSES["protocol_error"]
-
 
 @dataclass(frozen=True, slots=True)
 class Timings:
@@ -321,12 +290,18 @@ class Response:
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""  # the first 16 KiB at most
-    truncated: bool = False  # the peer sent more than is kept
+    body: bytes = b""  # on record: the first 16 KiB at most
+    truncated: bool = False  # some of it is missing: more came than is kept, or less than was announced
 
     def header(self, name: str) -> str | None:
         """First value of ``name`` (lower case), or ``None``."""
         return next((value for key, value in self.headers if key == name), None)
+
+    def trimmed(self) -> Response:
+        """As it goes on record."""
+        if len(self.body) <= KEPT_BODY:
+            return self
+        return replace(self, body=self.body[:KEPT_BODY], truncated=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,59 +329,6 @@ class Outcome:
         if self.phase == Phase.SENDING:
             return min(self.cls.partial, Partial.POSSIBLE)
         return self.cls.partial
-
-    @property
-    def retry_after(self) -> str | None:
-        """The raw Retry-After of the answer where its class honours one, else ``None``."""
-        if self.response is None or not self.cls.honours_retry_after:
-            return None
-        return self.response.header("retry-after")
-
-
-def read_answer(
-    response: Response,
-    *,
-    complete: bool,
-    timings: Timings,
-    bytes_sent: int,
-    bytes_received: int,
-) -> Outcome:
-    """The outcome of an answer. ``complete`` is False when the peer cut a body short, not when our cap did."""
-    cls = class_of_status(response.status)
-    error_type: str | None = None
-    message: str | None = None
-    forced_retry = False
-    function_error = response.header("x-amz-function-error")
-    control = (response.header("taskqueue-control") or "").strip().lower()
-    if cls.name == "success":
-        if function_error is not None:
-            # Lambda answers 200 for a function that crashed; the header is the only truth.
-            handled = function_error.strip().lower() == "handled"
-            cls = CLASSES["function_handled_error" if handled else "function_error"]
-            error_type = "X-Amz-Function-Error"
-            message = f"the target answered {response.status}, but its function failed ({function_error[:100]})"
-        elif not complete:
-            cls = CLASSES["truncated_response"]
-            error_type = "BodyCut"
-            message = "the target began to answer, then closed the connection before the body was whole"
-    if cls.name != "success":
-        if control == "abort" or (response.header("upstash-nonretryable-error") or "").strip().lower() == "true":
-            cls = replace(CLASSES["aborted"], partial=cls.partial)
-        elif control == "retry":
-            forced_retry = not cls.retryable
-        error_type = error_type or "HTTPStatus"
-        message = message or f"the target answered {response.status}"
-    return Outcome(
-        cls=cls,
-        phase=Phase.BODY,
-        response=response,
-        error_type=error_type,
-        error_message=message,
-        timings=timings,
-        bytes_sent=bytes_sent,
-        bytes_received=bytes_received,
-        forced_retry=forced_retry,
-    )
 
 
 def failed(name: str, error_type: str, message: str, *, phase: Phase = Phase.NONE) -> Outcome:

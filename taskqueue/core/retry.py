@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,15 @@ from tenacity import RetryCallState, Retrying, wait_chain, wait_exponential, wai
 from tenacity.stop import stop_after_attempt
 from tenacity.wait import wait_base
 
-from taskqueue.core.outcome import Wait
+from taskqueue.core.outcome import Outcome, Wait
 
 MAX_RETRY_AFTER = timedelta(hours=24)
 MIN_RETRY_AFTER = timedelta(seconds=1)
 RETRY_AFTER_JITTER = 0.1
+_RATE_LIMITS = ("x-ratelimit", "ratelimit")
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e11  # what is larger is an instant and no span
+_MAX_DATE = 100
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 class BackoffType(StrEnum):
@@ -85,22 +90,38 @@ def exhausted(attempts: int, *, retries: int) -> bool:
     return bool(stop_after_attempt(retries + 1)(_after(attempts)))
 
 
+def named_wait(outcome: Outcome, now: datetime) -> timedelta | None:
+    """The wait that the target asked for, in [1 s, 24 h]; ``None`` where it named none, or its class has no use for it.
+
+    ``Retry-After`` counts before ``retry-after-ms``, and both before the end of a rate limit that is used up.
+    """
+    response = outcome.response
+    if response is None or not outcome.cls.honours_retry_after:
+        return None
+    if (value := response.header("retry-after")) is not None and (span := retry_after(value, now)) is not None:
+        return span
+    if (value := response.header("retry-after-ms")) is not None and (number := _number(value)) is not None:
+        return _clamped(number / 1000)
+    for prefix in _RATE_LIMITS:
+        # Many send these with every answer, whether or not the limit was the matter.
+        left = _number(response.header(f"{prefix}-remaining") or "0")
+        reset = _number(response.header(f"{prefix}-reset") or "")
+        if reset is not None and not left:
+            return _clamped(_until_reset(reset, now))
+    return None
+
+
 def retry_after(value: str, now: datetime) -> timedelta | None:
     """A Retry-After header (seconds or an HTTP date) as a span in [1 s, 24 h]; ``None`` when it is neither."""
-    text = value.strip()
-    if not text.isascii():  # int() would read the digits of other scripts, in a number as in a date
+    if (seconds := _number(value)) is not None:
+        return _clamped(seconds)
+    if not value.isascii():  # a date in the digits of another script is none
         return None
-    if text.isdigit():
-        # A huge number would not fit a timedelta.
-        seconds = float(text[:12]) if len(text) <= 12 else MAX_RETRY_AFTER.total_seconds()
-        span = timedelta(seconds=min(seconds, MAX_RETRY_AFTER.total_seconds()))
-    else:
-        try:
-            instant = parsedate_to_datetime(text)
-        except (TypeError, ValueError, IndexError, OverflowError):
-            return None
-        span = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - now
-    return max(MIN_RETRY_AFTER, min(span, MAX_RETRY_AFTER))
+    try:
+        instant = parsedate_to_datetime(value[:_MAX_DATE])
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return _clamped(((instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - now).total_seconds())
 
 
 def deferral(asked: timedelta | None, backoff: Backoff, deferrals: int, *, jitter: float) -> timedelta:
@@ -111,6 +132,22 @@ def deferral(asked: timedelta | None, backoff: Backoff, deferrals: int, *, jitte
     longest = max(asked, own, MIN_RETRY_AFTER)
     # Up to a tenth on top, so that a throttled crowd does not come back as one.
     return longest * (1 + RETRY_AFTER_JITTER * jitter)
+
+
+def _number(text: str) -> float | None:
+    """A plain decimal number; ``None`` for anything else."""
+    return float(text) if _NUMBER.fullmatch(text := text.strip()) else None
+
+
+def _clamped(seconds: float) -> timedelta:
+    return timedelta(seconds=max(MIN_RETRY_AFTER.total_seconds(), min(seconds, MAX_RETRY_AFTER.total_seconds())))
+
+
+def _until_reset(reset: float, now: datetime) -> float:
+    """Seconds until an instant that is written as such, or in seconds or milliseconds since 1970."""
+    if reset <= _EPOCH_SECONDS:
+        return reset
+    return (reset if reset <= _EPOCH_MILLISECONDS else reset / 1000) - now.timestamp()
 
 
 # The part of a wait that is sure, and the part that is left to chance.

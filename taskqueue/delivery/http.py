@@ -7,8 +7,9 @@ import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 
+from taskqueue.core.answer import read_answer
 from taskqueue.core.errors import ForbiddenTarget
-from taskqueue.core.outcome import CLASSES, Outcome, Phase, read_answer
+from taskqueue.core.outcome import CLASSES, Outcome, Phase
 from taskqueue.core.target import Address, AllowedTargets, Target
 from taskqueue.delivery.dial import Dialer
 from taskqueue.delivery.failure import AttemptFailed, surprise, too_late
@@ -93,6 +94,7 @@ class Transport:
             timings=trace.timings(),
             bytes_sent=trace.bytes_sent,
             bytes_received=trace.bytes_received,
+            invoked=target.lambda_function is not None,
         )
 
     async def _addresses(self, target: Target, trace: Trace, deadline: float) -> Sequence[Address]:

@@ -1,4 +1,4 @@
-"""Where a request may go, and with which headers."""
+"""Where a task is to be sent and with which headers, of a submit and of an edited redrive alike."""
 
 from __future__ import annotations
 

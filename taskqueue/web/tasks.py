@@ -16,7 +16,7 @@ from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import CONFLICT, NOT_FOUND, Problem
 from taskqueue.web.reading import either
 from taskqueue.web.service import Service
-from taskqueue.web.submitting import many_tasks, one_task
+from taskqueue.web.submissions import many_tasks, one_task
 
 _TAG = "tasks"
 _REPLAYED = {"Idempotency-Replayed": "`true` when the idempotency key was known: these are the tasks of the first time"}

@@ -69,7 +69,7 @@ def test_a_second_signal_does_not_wait_for_what_runs(dev: Running, tmp_path: Pat
             with pytest.raises(subprocess.TimeoutExpired):
                 dev.wait(1)
             dev.signal(signal.SIGTERM)
-            dev.wait(5)
+            dev.wait()
 
 
 def test_a_child_that_dies_is_started_again(dev: Running, port: int) -> None:

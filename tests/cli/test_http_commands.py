@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Service
-from tests.support.processes import environment, run, running
+from tests.support.processes import environment, run, running, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -54,6 +54,26 @@ def test_a_task_that_dies_is_an_exit_code_and_a_dead_letter_that_can_be_redriven
     again = service.command("dead", "redrive", letter["id"])
     assert again.returncode == 1
     assert "redriven before" in again.stderr
+
+
+def test_a_dead_task_is_shown_with_the_command_that_redrives_it(service: Service) -> None:
+    died = service.command("submit", f"{service.url}/nope", "--queue", "shown", "--wait")
+    letter = _only(service, "dead", "list", "--queue", "shown")
+    assert f"{letter['id']}; run it again with: taskqueue dead redrive {letter['id']}" in died.stdout
+    assert _only(service, "dead", "list", "--task", letter["taskId"], "--kind", "task")["id"] == letter["id"]
+    service.command("dead", "redrive", letter["id"], "--target-url", f"{service.url}/v1/tasks/cancel")
+    assert "dead redrive " + letter["id"] not in service.command("tasks", "show", letter["taskId"]).stdout
+
+
+def test_a_task_is_shown_with_the_webhooks_that_fail(service: Service) -> None:
+    told = ("--webhook-url", f"{service.url}/nope")
+    task = _json(service, "submit", f"{service.url}/healthz", "--method", "GET", *told, "--wait")
+    wait_until(lambda: "failed" in service.command("tasks", "show", task["id"]).stdout, what="a failing webhook")
+    shown = service.command("tasks", "show", task["id"]).stdout
+    webhook = _only(service, "tasks", "list", "--kind", "webhook")
+    assert f"{webhook['id']} failed, attempt 1 of 11, not_found: the target answered 404; next " in shown
+    done = _json(service, "submit", f"{service.url}/healthz", "--method", "GET", "--wait")
+    assert "failed" not in service.command("tasks", "show", done["id"]).stdout
 
 
 def test_a_waiting_task_can_be_pulled_forward_or_called_off(service: Service) -> None:

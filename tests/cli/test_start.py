@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_a_process_drains_on_sigterm_and_ends_with_zero(sqlite_url: str, tmp_pat
         started.wait_for_output(f"{command}.started")
         wait_until(lambda: command == "worker" or ready(port), what="the API")
         started.signal(signal.SIGTERM)
-        assert started.wait(10) == 0
+        assert started.wait() == 0
         assert f"{command}.stopped" in started.output
 
 
@@ -61,7 +62,7 @@ def test_several_workers_are_kept_by_one_command(sqlite_url: str, tmp_path: Path
         wait_until(lambda: workers.output.count("worker.started") == 2, what="two workers")
         assert len(children(workers.pid)) == 2
         workers.signal(signal.SIGTERM)
-        assert workers.wait(10) == 0
+        assert workers.wait() == 0
         assert workers.output.count("worker.stopped") == 2
 
 
@@ -74,12 +75,29 @@ def test_a_bad_setting_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
         assert "TASKQUEUE_LEASE_SECONDS" in sentence
 
 
-@pytest.mark.parametrize("command", ["api", "worker", "dev"])
+WARNING = "warning: TASKQUEUE_PROT is no setting (is TASKQUEUE_PORT meant?)"
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "dev", "migrate"])
 def test_a_misspelt_variable_is_warned_about_in_one_line(tmp_path: Path, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:  # so that none of them starts in earnest
         environ = environment(tmp_path, prot=9000, port=taken.getsockname()[1])
         said = run(command, cwd=tmp_path, environ=environ).stderr
-    assert said.splitlines()[0] == "warning: TASKQUEUE_PROT is no setting (is TASKQUEUE_PORT meant?)"
+    assert said.splitlines()[0] == WARNING
+
+
+@pytest.mark.parametrize("file", ["api.py", "worker.py"])
+def test_the_files_at_the_root_warn_of_it_too(tmp_path: Path, file: str) -> None:
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / file)],
+        cwd=tmp_path,
+        env=environment(tmp_path, prot=9000),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 1, "there is no database"
+    assert refused.stderr.splitlines()[0] == WARNING
 
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:

@@ -74,6 +74,12 @@ def test_attempts_come_as_they_are_on_record(client_of: Client) -> None:
     assert service.asked[0].path == f"/v1/tasks/{TASK['id']}/attempts"
 
 
+def test_webhooks_of_a_task_are_tasks(client_of: Client) -> None:
+    with peer(says(200, {"items": [TASK]})) as service:
+        assert [hook.id for hook in client_of(service).tasks.webhooks(TASK["id"])] == [TASK["id"]]
+    assert service.asked[0].path == f"/v1/tasks/{TASK['id']}/webhooks"
+
+
 def test_tasks_are_listed_page_by_page(client_of: Client) -> None:
     with peer(
         says(200, {"items": [TASK], "nextCursor": "c2"}), says(200, {"items": [], "nextCursor": None})

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from taskqueue.core.answer import read_answer
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.memory import Memory
-from taskqueue.core.outcome import CLASSES, Outcome, Phase, Response, Timings, failed, lapsed, read_answer
+from taskqueue.core.outcome import CLASSES, Outcome, Phase, Response, Timings, failed, lapsed
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import (
     Attempt,

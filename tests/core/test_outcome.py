@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from taskqueue.core.answer import class_of_status
 from taskqueue.core.outcome import (
     CLASSES,
+    KEPT_BODY,
     Outcome,
     Partial,
     Phase,
     Response,
-    class_of_status,
     failed,
     lapsed,
 )
@@ -85,7 +88,6 @@ def test_a_target_may_abort_and_its_status_still_tells_of_partial_work(header: t
     assert not outcome.cls.retryable
     assert outcome.partial == class_of_status(status).partial
     assert outcome.cls.compensation == CLASSES["aborted"].compensation
-    assert outcome.retry_after is None
 
 
 def test_a_function_that_failed_may_abort_too() -> None:
@@ -107,6 +109,17 @@ def test_only_the_two_known_words_steer() -> None:
     assert answered(500, headers=(("upstash-nonretryable-error", "false"),)).cls.name == "server_error"
 
 
+@pytest.mark.parametrize("status", [500, 404, 489])
+def test_to_abort_is_the_last_word(status: int) -> None:
+    outcome = answered(status, headers=(("taskqueue-control", "retry"), ("upstash-nonretryable-error", "true")))
+    assert (outcome.cls.name, outcome.forced_retry) == ("aborted", False)
+
+
+def test_a_489_cannot_be_asked_for_again() -> None:
+    outcome = answered(489, headers=(("taskqueue-control", "retry"),))
+    assert (outcome.cls.name, outcome.forced_retry) == ("aborted", False)
+
+
 def test_a_retry_that_the_table_gives_anyway_need_not_be_forced() -> None:
     assert not answered(500, headers=(("taskqueue-control", "retry"),)).forced_retry
     assert answered(404, headers=(("taskqueue-control", "Retry"),)).forced_retry
@@ -117,12 +130,10 @@ def test_the_first_header_of_a_name_counts() -> None:
     assert (response.header("a"), response.header("b"), response.header("c")) == ("1", "2", None)
 
 
-def test_retry_after_is_heard_where_the_class_honours_it() -> None:
-    header = (("retry-after", "7"),)
-    assert answered(429, headers=header).retry_after == "7"
-    assert answered(500, headers=header).retry_after is None
-    assert answered(429).retry_after is None
-    assert failed("throttled", "X", "no answer").retry_after is None
+def test_what_goes_on_record_of_a_body_is_short() -> None:
+    short = Response(status=200, body=b"x" * KEPT_BODY)
+    assert short.trimmed() is short
+    assert replace(short, body=b"x" * (KEPT_BODY + 1)).trimmed() == replace(short, truncated=True)
 
 
 @pytest.mark.parametrize("name", ["timeout", "no_response", "send_aborted", "protocol_error", "connect_refused"])

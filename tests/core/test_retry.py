@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqueue.core.outcome import Wait
+from taskqueue.core.outcome import CLASSES, Wait, failed
 from taskqueue.core.retry import (
     NORMAL,
     SLOW,
@@ -23,8 +23,10 @@ from taskqueue.core.retry import (
     backoff_for,
     deferral,
     exhausted,
+    named_wait,
     retry_after,
 )
+from tests.core.examples import answered
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -135,6 +137,8 @@ def test_retries_are_exhausted_after_one_attempt_more_than_there_are_retries() -
         ("120", 120 * SECOND),
         (" 120\t", 120 * SECOND),
         ("007", 7 * SECOND),
+        ("1.5", 1.5 * SECOND),
+        ("90.250", 90.25 * SECOND),
         ("Sun, 01 Mar 2026 12:02:00 GMT", 2 * MINUTE),  # RFC 9110's own form
         ("Sunday, 01-Mar-26 12:02:00 GMT", 2 * MINUTE),  # RFC 850
         ("Sun Mar  1 12:02:00 2026", 2 * MINUTE),  # asctime
@@ -146,7 +150,7 @@ def test_seconds_and_the_three_forms_of_a_date_are_read(text: str, span: timedel
     assert retry_after(text, NOW) == span
 
 
-@pytest.mark.parametrize("text", ["0", "1", "Sun, 01 Mar 2026 11:59:00 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"])
+@pytest.mark.parametrize("text", ["0", "1", "0.2", "Sun, 01 Mar 2026 11:59:00 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"])
 def test_what_is_past_or_now_waits_a_second(text: str) -> None:
     assert retry_after(text, NOW) == SECOND
 
@@ -154,7 +158,7 @@ def test_what_is_past_or_now_waits_a_second(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("86401", "31536000", "999999999999", "1" * 13, "9" * 5000),
+        *("86401", "31536000", "999999999999", "1" * 13, "9" * 5000, "86400.5", "9" * 400 + ".5"),
         *("Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"),
     ],
 )
@@ -165,7 +169,23 @@ def test_a_year_is_cut_to_a_day(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", " ", "soon", "-5", "+5", "1.5", "1e3", "0x10", "5, 7", "5 seconds", "12 03", "\x00", "a" * 9999),
+        *(
+            "",
+            " ",
+            "soon",
+            "-5",
+            "+5",
+            "1.5.0",
+            ".5",
+            "5.",
+            "1e3",
+            "0x10",
+            "5, 7",
+            "5 seconds",
+            "12 03",
+            "\x00",
+            "a" * 9999,
+        ),
         *("١٢٠", "１２０", "²", "Sun, 01 Mar 2026 1٢:02:00 GMT", "Sun, ０1 Mar 2026 12:02:00 GMT"),
         *("2026-03-01T12:02:00Z", "Sun, 01 Mar", "Sun, 01 Mar 2026 25:02:00 GMT", "Sun, 32 Mar 2026 12:02:00 GMT"),
         *("Sun, 01 Mar 99999999 12:02:00 GMT", "Sun, 01 Mar 2026 12:02:00 +9999999"),
@@ -178,6 +198,60 @@ def test_what_is_neither_number_nor_date_is_no_retry_after(text: str) -> None:
 @given(st.text() | st.from_regex(r"[A-Za-z]{3}, [0-9]{1,3} [A-Za-z]{3} [0-9]{1,6} [0-9:]{1,9} [+A-Z0-9-]{0,6}"))
 def test_no_text_breaks_the_reading_of_retry_after(text: str) -> None:
     span = retry_after(text, NOW)
+    assert span is None or SECOND <= span <= DAY
+
+
+NAMED = {
+    "seconds": ({"retry-after": "7"}, 7.0),
+    "a fraction": ({"retry-after": "2.5"}, 2.5),
+    "milliseconds": ({"retry-after-ms": "2500"}, 2.5),
+    "Retry-After first": ({"retry-after": "7", "retry-after-ms": "2500", "x-ratelimit-reset": "60"}, 7.0),
+    "the next where one cannot be read": ({"retry-after": "soon", "retry-after-ms": "2500"}, 2.5),
+    "the last where none can be read": ({"retry-after": "", "retry-after-ms": "-1", "x-ratelimit-reset": "60"}, 60.0),
+    "an end in seconds": ({"x-ratelimit-reset": "60"}, 60.0),
+    "an end as an instant": ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 90)}, 90.0),
+    "an end as an instant in milliseconds": ({"x-ratelimit-reset": str(int(NOW.timestamp()) * 1000 + 90_500)}, 90.5),
+    "the standard's name": ({"ratelimit-reset": "60"}, 60.0),
+    "the older name first": ({"ratelimit-reset": "60", "x-ratelimit-reset": "30"}, 30.0),
+    "a limit that is used up": ({"x-ratelimit-reset": "60", "x-ratelimit-remaining": "0"}, 60.0),
+    "a limit that is not used up": ({"x-ratelimit-reset": "60", "x-ratelimit-remaining": "4"}, None),
+    "nor the standard's": ({"ratelimit-reset": "60", "ratelimit-remaining": "4"}, None),
+    "a remainder that cannot be read": ({"x-ratelimit-reset": "60", "x-ratelimit-remaining": "few"}, 60.0),
+    "an end that is past": ({"x-ratelimit-reset": str(int(NOW.timestamp()) - 90)}, 1.0),
+    "an end in a year": ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 31_536_000)}, 86400.0),
+    "milliseconds of years": ({"retry-after-ms": "9" * 300}, 86400.0),
+    "nothing": ({"x-ratelimit-limit": "100"}, None),
+    "nothing that can be read": ({"retry-after": "soon", "retry-after-ms": "?", "ratelimit-reset": "later"}, None),
+}
+
+
+@pytest.mark.parametrize(("headers", "seconds"), NAMED.values(), ids=NAMED.keys())
+def test_the_wait_that_a_target_names_in_any_of_its_ways(headers: dict[str, str], seconds: float | None) -> None:
+    outcome = answered(429, headers=tuple(headers.items()))
+    span = named_wait(outcome, NOW)
+    assert (span and span.total_seconds()) == seconds
+
+
+def test_a_wait_is_named_only_where_the_class_has_a_use_for_it() -> None:
+    headers = (("retry-after", "7"),)
+    assert {name for name, row in CLASSES.items() if row.honours_retry_after} == {
+        *("conflict", "throttled", "bad_gateway", "unavailable", "verdict_retry", "verdict_defer")
+    }
+    for status in (409, 429, 502, 503):
+        assert named_wait(answered(status, headers=headers), NOW) == 7 * SECOND
+    for status in (200, 400, 500, 504):
+        assert named_wait(answered(status, headers=headers), NOW) is None
+    assert named_wait(failed("throttled", "X", "no answer"), NOW) is None
+
+
+WORDS = st.sampled_from(
+    ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-remaining", "ratelimit-reset"]
+)
+
+
+@given(st.dictionaries(WORDS, st.text() | st.from_regex(r"[0-9]{1,30}(\.[0-9]{1,9})?", fullmatch=True)))
+def test_no_header_makes_a_wait_of_none_or_of_years(headers: dict[str, str]) -> None:
+    span = named_wait(answered(429, headers=tuple(headers.items())), NOW)
     assert span is None or SECOND <= span <= DAY
 
 

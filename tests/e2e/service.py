@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import environment, free_port, ready, wait_until
+from tests.support.processes import PATIENCE, environment, free_port, ready, wait_until
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 # As quick as the settings allow: what a dead worker held must run again within the test.
@@ -97,7 +97,7 @@ class Role:
     def terminate(self) -> int:
         """As an operator does: SIGTERM; the exit code."""
         self._process.terminate()
-        return self._process.wait(20)
+        return self._process.wait(PATIENCE)
 
     def close(self) -> None:
         self.kill()
@@ -123,7 +123,7 @@ class Service:
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and body of one answer; ``OSError`` or ``HTTPException`` where none came."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             content = None if body is None else json.dumps(body)
             named = {name.replace("_", "-"): text for name, text in headers.items()}

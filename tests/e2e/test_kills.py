@@ -22,7 +22,7 @@ from standardwebhooks import Webhook
 from tests.e2e.service import SECRET, Hit, Service, Sink, serving
 from tests.support.processes import ready, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 TASKS = int(os.environ.get("TASKQUEUE_E2E_TASKS", "200"))
 SECONDS = float(os.environ.get("TASKQUEUE_E2E_SECONDS", "10"))
 SEED = int(os.environ.get("TASKQUEUE_E2E_SEED", "1"))
@@ -103,11 +103,13 @@ def test_every_202_keeps_its_word_while_everything_is_killed(database_url: str, 
         killer = Killer(service)
         try:
             acknowledged = submit_all(service, sink)
+            # Where processes take long to start, the last task may be in before each of them was up and killed.
+            wait_until(lambda: killer.kills.keys() == {"api", "worker"}, what="a kill of each")
         finally:
             killer.stop()
         wait_until(lambda: ready(service.port), what="the API")
         wait_until(
-            lambda: all(task["finishedAt"] for task in service.tasks().values()), seconds=60, what="the last task"
+            lambda: all(task["finishedAt"] for task in service.tasks().values()), seconds=120, what="the last task"
         )
         wait_until(lambda: acknowledged.keys() <= told(sink), what="the last webhook")
         tasks = service.tasks()
@@ -117,7 +119,6 @@ def test_every_202_keeps_its_word_while_everything_is_killed(database_url: str, 
             ("api", "worker-0", "worker-1"), 0
         )
     print(f"kills: {dict(killer.kills)}, attempts lost with their worker: {len(lost(attempts))}")
-    assert killer.kills.keys() == {"api", "worker"}
     assert len(acknowledged) == TASKS
     assert tasks.keys() == acknowledged.keys(), "a task too many, or too few"
     for task_id, name in acknowledged.items():

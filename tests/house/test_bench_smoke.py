@@ -19,6 +19,7 @@ PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "backlog"}
 
 @pytest.mark.e2e
 @pytest.mark.postgres
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_every_part_of_the_bench_prints_a_ratio(database: str, postgres_server: PostgresServer) -> None:
     printed = _run("--tiny", "--json", "--database", database, environ={"TASKQUEUE_TEST_POSTGRES": postgres_server.url})
@@ -30,7 +31,7 @@ def test_every_part_of_the_bench_prints_a_ratio(database: str, postgres_server: 
 
 def test_a_part_that_does_not_exist_is_refused_by_name() -> None:
     refused = subprocess.run(
-        [sys.executable, "-m", "bench", "--only", "submit,sleep"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "bench", "--only", "submit,sleep"], cwd=ROOT, capture_output=True, text=True, timeout=100
     )
     assert refused.returncode == 2
     assert "no part is called sleep" in refused.stderr
@@ -43,7 +44,7 @@ def _run(*arguments: str, environ: dict[str, str]) -> str:
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=500,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.project import ROOT
 
 
+@pytest.mark.timeout(600)
 def test_every_branch_of_the_core_is_run_by_its_own_tests(tmp_path: Path) -> None:
     data = tmp_path / "coverage"
     settings = ["--branch", "--source=taskqueue.core", f"--data-file={data}"]
@@ -30,6 +33,6 @@ def _python(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
         check=False,
     )

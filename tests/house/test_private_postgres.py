@@ -55,7 +55,7 @@ def test_a_server_that_cannot_be_reached_fails_the_run_with_a_sentence() -> None
 
 def _answers(url: str) -> bool:
     try:
-        psycopg.connect(url, connect_timeout=5).close()
+        psycopg.connect(url, connect_timeout=30).close()
     except psycopg.OperationalError:
         return False
     return True

@@ -10,13 +10,13 @@ import pytest
 from taskqueue.store.database import Database
 from tests.store.invariants import faults
 from tests.support.clock import Clock
-from tests.support.databases import SqliteTemplate, empty
+from tests.support.databases import PATIENCE, SqliteTemplate, empty
 
 
 @pytest.fixture
 def other(database_url: str, clock: Clock) -> Iterator[Database]:
     """Another ``Database`` on the same database, with pools of its own and the same clock."""
-    opened = Database.open(database_url, clock_offset=clock)
+    opened = Database.open(database_url, clock_offset=clock, wait=PATIENCE)
     yield opened
     opened.close()
 

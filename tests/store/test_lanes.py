@@ -235,13 +235,13 @@ def test_the_order_is_that_of_the_commits_and_not_that_of_the_ids(database: Data
         with database.begin() as conn:
             submissions.submit(conn, database, [Submission((new_task(),))])  # begun, and not in the lane yet
             begun.set()
-            entered.wait(5)
+            entered.wait(30)
             (receipt,) = submissions.submit(conn, database, [Submission((new_task(ordering_key="a"),))])
             assert isinstance(receipt, submissions.Receipt)
             return receipt.tasks[0].id
 
     def enter_between() -> TaskId:
-        begun.wait(5)
+        begun.wait(30)
         (task,) = in_lane(other)
         entered.set()
         return task.id
@@ -262,7 +262,7 @@ def test_who_enters_while_another_has_not_committed_comes_behind_it(database: Da
             return receipt.tasks[0].id
 
     def follow() -> TaskId:
-        entered.wait(5)
+        entered.wait(30)
         return in_lane(other)[0].id
 
     first, second = results(at_once([enter_and_dawdle, follow]))

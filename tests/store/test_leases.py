@@ -208,7 +208,7 @@ def test_of_an_extension_and_a_reclaim_in_flight_only_one_holds(
             threading.Event().wait(0.15)
 
     def follow(verb: str) -> None:
-        begun.wait(5)
+        begun.wait(30)
         with other.begin() as conn:
             outcome[verb] = apply(conn, other, verb)
 

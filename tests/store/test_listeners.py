@@ -29,7 +29,7 @@ from taskqueue.store.dialect import Hint
 listener = Database.open(sys.argv[1]).listener(Hint(sys.argv[2]))
 listener.wait(0.2)
 print("listening", flush=True)
-print(listener.wait(10), flush=True)
+print(listener.wait(30), flush=True)
 listener.close()
 """
 SUBMIT_WITH_FEW_DESCRIPTORS = """
@@ -93,8 +93,8 @@ def test_another_process_hears_what_may_be_claimed_and_what_ended(
 def test_a_listener_in_the_same_process_hears_too(database: Database) -> None:
     with listening(database, Hint.READY) as one, listening(database, Hint.READY, Hint.ENDED) as two:
         submit_one(database)
-        assert one.wait(5)
-        assert two.wait(5)
+        assert one.wait(20)
+        assert two.wait(20)
 
 
 def test_a_listener_hears_only_what_it_asked_for(database: Database) -> None:
@@ -107,15 +107,15 @@ def test_silence_lasts_as_long_as_was_asked(database: Database) -> None:
     with listening(database, Hint.READY) as listener:
         began = time.monotonic()
         assert not listener.wait(0.3)
-        assert 0.25 < time.monotonic() - began < 2
+        assert 0.25 < time.monotonic() - began < 15
 
 
 def test_many_hints_are_one_reason_to_look(database: Database) -> None:
     with listening(database, Hint.READY) as listener:
         for _ in range(20):
             submit_one(database)
-        assert listener.wait(5)
-        deadline = time.monotonic() + 5
+        assert listener.wait(20)
+        deadline = time.monotonic() + 20
         while listener.wait(0.2) and time.monotonic() < deadline:
             pass
         assert time.monotonic() < deadline
@@ -134,7 +134,7 @@ def test_nothing_is_said_before_the_commit_nor_after_a_rollback(database: Databa
         with database.begin() as conn:
             database.hint(conn, Hint.READY)
             assert not listener.wait(0.2)
-        assert listener.wait(5)
+        assert listener.wait(20)
         with pytest.raises(Unexpected):
             hint_and_fail()
         with database.begin():
@@ -146,21 +146,21 @@ def test_who_is_woken_sees_what_was_committed(database: Database, other: Databas
     with listening(other, Hint.READY) as listener:
         for _ in range(10):
             task = submit_one(database)
-            assert listener.wait(5)
+            assert listener.wait(20)
             assert look_up(other, task.id).state is TaskState.QUEUED
 
 
 def test_a_closed_listener_wakes_its_thread(database: Database) -> None:
     listener = database.listener(Hint.READY)
     woken: list[bool] = []
-    thread = threading.Thread(target=lambda: woken.append(listener.wait(30)))
+    thread = threading.Thread(target=lambda: woken.append(listener.wait(45)))
     thread.start()
     time.sleep(0.2)
     began = time.monotonic()
     listener.close()
-    thread.join(5)
+    thread.join(60)
     assert woken == [False]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert not listener.wait(0.1)
 
 
@@ -173,7 +173,7 @@ def test_a_dead_listener_is_cleared_away(database: Database, database_url: str) 
         assert sockets(database_url) == []
     with listening(database, Hint.READY) as listener:
         submit_one(database)
-        assert listener.wait(5)
+        assert listener.wait(20)
 
 
 def test_a_closed_listener_leaves_nothing_behind(sqlite_url: str) -> None:
@@ -193,7 +193,7 @@ def test_a_listener_that_does_not_read_blocks_nobody(sqlite_url: str) -> None:
             with database.begin() as conn:
                 database.hint(conn, Hint.READY)
             awake.wait(0.001)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         assert deaf.wait(1)
     database.close()
 
@@ -205,7 +205,7 @@ def test_a_listener_far_down_a_long_path_is_reached(tmp_path: Path, sqlite_url: 
     database = Database.open(f"sqlite:///{file}")
     with listening(database, Hint.READY) as listener:
         submit_one(database)
-        assert listener.wait(5)
+        assert listener.wait(20)
     database.close()
 
 
@@ -217,14 +217,14 @@ def test_what_else_lies_in_the_folder_of_listeners_does_no_harm(sqlite_url: str)
         (folder / "a-dangling-link").symlink_to("nowhere")
         os.mkfifo(folder / "a-pipe")
         submit_one(database)
-        assert listener.wait(5)
+        assert listener.wait(20)
     database.close()
 
 
 def test_a_listener_hears_others_while_many_speak(database: Database, other: Database) -> None:
     with listening(database, Hint.READY) as listener:
         results(at_once([partial(submit_one, store) for store in (database, other) * 4]))
-        assert listener.wait(5)
+        assert listener.wait(20)
 
 
 @pytest.mark.parametrize("free", ["0", "1", "2"])
@@ -254,8 +254,8 @@ def test_a_listener_comes_back_when_its_connection_breaks(postgres_url: str) -> 
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'taskqueue-listener'"
                 " and datname = current_database()"
             )
-        assert listener.wait(5)  # something may have been said meanwhile
-        deadline = time.monotonic() + 10
+        assert listener.wait(20)  # something may have been said meanwhile
+        deadline = time.monotonic() + 30
         heard = False
         while not heard and time.monotonic() < deadline:
             listener.wait(0.5)

@@ -28,7 +28,7 @@ def test_a_frozen_server_is_an_outage_and_no_hang(postgres_server: PostgresServe
             began = time.monotonic()
             with pytest.raises(StoreUnavailable), database.read():
                 raise AssertionError("a stopped backend cannot begin")
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 20
         finally:
             os.kill(backend, signal.SIGCONT)
         with database.read():

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from inspect import unwrap
 
 import pytest
 
 from taskqueue.store.turns import Turns
-from tests.store.threads import at_once, results
+from tests.store.threads import at_once, results, wait_inside
 
 
 def test_turns_come_in_the_order_they_were_asked_for() -> None:
     turns, order = Turns(), []
 
     def take(number: int) -> None:
-        with turns.turn(5):
+        with turns.turn(30):
             order.append(number)
 
     with turns.turn(1):
         threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
-            time.sleep(0.02)
+            wait_inside(unwrap(Turns.turn), [thread])
     for thread in threads:
         thread.join()
     assert order == list(range(8))
@@ -33,7 +34,7 @@ def test_one_at_a_time_holds_the_turn() -> None:
 
     def take() -> None:
         for _ in range(300):
-            with turns.turn(5):
+            with turns.turn(30):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
                 inside[0] -= 1
@@ -47,7 +48,7 @@ def test_a_turn_that_does_not_come_is_given_up_in_time_and_passes_to_the_next() 
     with turns.turn(1):
         answered = at_once([lambda: _take(turns, 0.1), lambda: _take(turns, 0.1)])
         assert all(isinstance(each, TimeoutError) for each in answered)
-    assert _take(turns, 0) < 0.1
+    _take(turns, 0)
     with turns.turn(0), pytest.raises(TimeoutError):
         _take(turns, -1)
 
@@ -62,7 +63,7 @@ def test_an_error_inside_hands_the_turn_on() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match=r"^$"):
             fail()
-    assert _take(turns, 0) < 0.1
+    _take(turns, 0)
 
 
 def test_waiting_and_giving_up_at_the_same_moment_loses_no_turn() -> None:
@@ -80,10 +81,10 @@ def test_waiting_and_giving_up_at_the_same_moment_loses_no_turn() -> None:
         return taken
 
     assert sum(results(at_once([take_or_leave] * 6))) > 0
-    assert _take(turns, 1) < 1
+    _take(turns, 0)
 
 
-def _take(turns: Turns, timeout: float) -> float:
-    began = time.monotonic()
+def _take(turns: Turns, timeout: float) -> None:
+    """Take the turn and hand it on; with a timeout of 0, the turn must be free."""
     with turns.turn(timeout):
-        return time.monotonic() - began
+        pass

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
 from typing import TypeVar
+
+from tests.support.processes import wait_until
 
 T = TypeVar("T")
 
@@ -15,7 +20,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T | Exception:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return call()
         except Exception as error:
@@ -33,3 +38,17 @@ def results(given: Sequence[T | Exception]) -> list[T]:
             raise each
         found.append(each)
     return found
+
+
+def wait_inside(function: Callable[..., object], threads: Sequence[threading.Thread]) -> None:
+    """Return once each of ``threads`` has entered ``function``, and has had a moment to wait there; or has ended."""
+    assert isinstance(function, FunctionType)
+
+    def inside(thread: threading.Thread) -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code is not function.__code__:
+            frame = frame.f_back
+        return frame is not None or not thread.is_alive()
+
+    wait_until(lambda: all(map(inside, threads)), what="the threads")
+    time.sleep(0.02)

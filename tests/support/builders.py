@@ -6,9 +6,10 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
+from taskqueue.core.answer import read_answer
 from taskqueue.core.errors import KeyReused
 from taskqueue.core.lifecycle import decide
-from taskqueue.core.outcome import Outcome, Response, Timings, read_answer
+from taskqueue.core.outcome import Outcome, Response, Timings
 from taskqueue.core.task import NewTask, Task, TaskId, TaskSpec
 from taskqueue.core.terms import Limits
 from taskqueue.store import leases, submissions, tasks

@@ -7,6 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,6 +17,8 @@ from psycopg import sql
 from taskqueue.store import migrations
 from taskqueue.store.schema import metadata
 from tests.support.postgres import NoPostgres
+
+PATIENCE = timedelta(seconds=15)  # a busy machine is no outage; tests of outages open databases of their own
 
 
 class SqliteTemplate:
@@ -40,7 +43,7 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            psycopg.connect(url, connect_timeout=10).close()
+            psycopg.connect(url, connect_timeout=30).close()
         except psycopg.OperationalError as error:
             raise NoPostgres(f"the tests need PostgreSQL, and {_shown(url)} cannot be reached: {error}") from error
 
@@ -62,7 +65,7 @@ class PostgresServer:
 def empty(url: str) -> None:
     """Delete every row of a migrated PostgreSQL database; waits a little for the last test's connections to let go."""
     names = [sql.Identifier(table.name) for table in metadata.tables.values()]
-    with psycopg.connect(url, options="-c lock_timeout=5000") as conn:
+    with psycopg.connect(url, options="-c lock_timeout=30000") as conn:
         for name in names:
             conn.execute(sql.SQL("delete from {}").format(name))
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 _API = "/2018-06-01/runtime"
 _ARN = "arn:aws:lambda:eu-west-1:000000000000:function:example"
-_COLD_START = 20.0  # seconds, on top of the handler's time
+_COLD_START = 60.0  # seconds, on top of the handler's time
 
 
 class FunctionFailed(Exception):

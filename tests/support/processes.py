@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -39,7 +40,7 @@ def run(
         input=text if text is not None else "",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
 
 
@@ -98,15 +99,18 @@ def running(*arguments: str, cwd: Path, environ: Mapping[str, str], program: Pat
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port for a process that is yet to start: none of those that the system gives to connections meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def ready(port: int) -> bool:
     """True once the API on ``port`` can serve."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
             return int(answer.status) == 200
     except (URLError, OSError):
         return False
@@ -138,7 +142,7 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = PATIENCE, what: st
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, f"waited {seconds:g} s for {what} in vain"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def _command(program: Path | None) -> list[str]:

@@ -196,4 +196,4 @@ def test_a_megabyte_of_anything_takes_time_in_proportion(text: bytes) -> None:
         scan.members(text)
     except UnreadableJson:
         pass
-    assert time.process_time() - started < 1.5
+    assert time.process_time() - started < 10  # a fifth of a second; minutes, were it quadratic

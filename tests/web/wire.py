@@ -26,7 +26,7 @@ class Raw:
 class Wire:
     """One connection."""
 
-    def __init__(self, port: int, *, timeout: float = 10) -> None:
+    def __init__(self, port: int, *, timeout: float = 20) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._read = self._socket.makefile("rb")
 

@@ -34,7 +34,7 @@ def chores(database: Database) -> Iterator[Chores]:
     )
     yield made
     made.thread.stop()
-    made.thread.join(5)
+    made.thread.join(30)
 
 
 def known(database: Database, task: Task) -> bool:
@@ -133,7 +133,7 @@ def test_rows_that_cannot_be_settled_are_not_tried_without_a_pause(
         assert tries() == 1
     finally:
         chores.thread.stop()
-        chores.thread.join(10)
+        chores.thread.join(30)
         with database.begin() as conn:
             conn.execute(text("alter table attempts_away rename to attempts"))
 
@@ -149,6 +149,6 @@ def test_a_chore_that_fails_does_not_stop_the_others(database: Database, chores:
         until(lambda: look_up(database, task.id).state is TaskState.QUEUED)
     finally:
         chores.thread.stop()
-        chores.thread.join(5)
+        chores.thread.join(30)
         with database.begin() as conn:
             conn.execute(text("alter table operations_away rename to operations"))

@@ -65,14 +65,15 @@ def test_several_workers_share_the_work_and_none_does_it_twice(
 def test_an_idle_worker_is_woken_by_a_submit(database: Database, target: LocalTarget, start: Start) -> None:
     start()
     taken = []
-    for _ in range(3):
+    for _ in range(5):
         time.sleep(0.9)  # idle for so long that it polls but once a second
         target.hits.clear()
         submitted_at = time.monotonic()
         submit_to(database, target.url)
         until(lambda: target.hits)
         taken.append(target.hits[0].at - submitted_at)
-    assert sorted(taken)[1] < 0.2
+    # By polling alone, hardly four of five would come in half the time between two looks.
+    assert sorted(taken)[3] < 0.45
 
 
 def test_a_delayed_task_starts_on_time_without_anybody_telling(

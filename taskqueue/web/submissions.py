@@ -13,10 +13,10 @@ from taskqueue.store.submissions import DEFAULT_KEY_TTL, IdempotencyKey, Submiss
 from taskqueue.web.calls import Call
 from taskqueue.web.fields import VISIBLE_ASCII
 from taskqueue.web.models import SubmitBatch, SubmitTask
+from taskqueue.web.new_tasks import Context, new_task
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either, read
 from taskqueue.web.service import Service
-from taskqueue.web.submission import Context, new_task
 from taskqueue.web.times import overdue
 
 _KEY = re.compile(VISIBLE_ASCII)

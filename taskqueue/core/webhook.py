@@ -5,17 +5,29 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from taskqueue.core.errors import InvalidTarget
-from taskqueue.core.resource import rfc3339, task_resource
+from taskqueue.core.resource import task_resource
 from taskqueue.core.retry import WEBHOOK_RETRIES
 from taskqueue.core.settlement import Settlement
+from taskqueue.core.shown import rfc3339
 from taskqueue.core.target import parse_target
-from taskqueue.core.task import WEBHOOK_QUEUE, Cause, Kind, NewTask, Task, TaskSpec, WebhookEvent
+from taskqueue.core.task import (
+    WEBHOOK_QUEUE,
+    Attempt,
+    AttemptKind,
+    Cause,
+    Kind,
+    NewTask,
+    Task,
+    TaskSpec,
+    TaskState,
+    WebhookEvent,
+)
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
 WEBHOOK_TIMEOUT = timedelta(seconds=15)
@@ -36,8 +48,14 @@ def settled(settlement: Settlement, *, now: datetime) -> Task:
         lease=None,
         not_before=now + settlement.wait if settlement.wait is not None else None,
         ending=settlement.ending,
-        last_attempt=settlement.attempt or settlement.task.last_attempt,
+        last_attempt=_last_attempt(settlement),
     )
+
+
+def with_metadata(resource: Mapping[str, object], metadata: bytes | None) -> bytes:
+    """A task resource as JSON, with the caller's metadata in it as they were sent."""
+    # Spliced in: parsing and printing it again could change a number.
+    return b'%s,"metadata":%s}' % (json.dumps(resource, separators=(",", ":"))[:-1].encode(), metadata or b"null")
 
 
 def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
@@ -103,12 +121,16 @@ def _cause(settlement: Settlement, event: WebhookEvent) -> Cause:
 def _event_body(settlement: Settlement, event: WebhookEvent, *, now: datetime) -> bytes:
     resource = task_resource(settled(settlement, now=now), now=now)
     del resource["headers"]
-    data = json.dumps(resource, separators=(",", ":"))
-    metadata = settlement.task.spec.metadata or b"null"
-    # Spliced in as it was sent: parsing and printing it again could change a number.
-    return b'{"type":"task.%s","timestamp":"%s","data":%s,"metadata":%s}}' % (
+    return b'{"type":"task.%s","timestamp":"%s","data":%s}' % (
         event.value.encode(),
         rfc3339(now).encode(),
-        data[:-1].encode(),
-        metadata,
+        with_metadata(resource, settlement.task.spec.metadata),
     )
+
+
+def _last_attempt(settlement: Settlement) -> Attempt | None:
+    """The last call of the target, or what somebody else said of it where that is the result."""
+    attempt = settlement.attempt
+    if attempt is None or (attempt.kind is AttemptKind.RECONCILE and settlement.state is not TaskState.SUCCEEDED):
+        return settlement.task.last_attempt
+    return attempt

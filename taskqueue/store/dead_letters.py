@@ -37,6 +37,7 @@ class DeadLetter:
     fingerprint: str
     died_at: datetime
     redriven_at: datetime | None
+    compensation_id: TaskId | None  # the task that was submitted because of this death
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +93,27 @@ def count(conn: Connection, project: str, wanted: DeadLetterFilter) -> int:
 
 
 def redrive(
-    conn: Connection, database: Database, project: str, dead_letter_id: DeadLetterId, edits: Edits | None = None
+    conn: Connection,
+    database: Database,
+    project: str,
+    dead_letter_id: DeadLetterId,
+    edits: Edits | None = None,
+    *,
+    force: bool = False,
 ) -> Task | None:
-    """Give a dead task a new generation, edited or as it was. ``None`` if unknown; ``Conflict`` if redriven before."""
+    """Give a dead task a new generation, edited or as it was; ``None`` if unknown.
+
+    ``Conflict`` if it was redriven before or, without ``force``, if its death was compensated.
+    """
     now = database.now(conn)
     letter = get(conn, project, dead_letter_id)
     if letter is None:
         return None
+    if letter.compensation_id is not None and letter.redriven_at is None and not force:
+        raise Conflict(
+            f"task {letter.compensation_id} was submitted to compensate for this death;"
+            ' to do the work again all the same, send "force": true'
+        )
     # Its lane before any row, as every other holder of both takes them.
     database.dialect.lock_lanes(conn, [lane] if (lane := lanes.lane_of(letter.task)) else [])
     # Of two redrives at once, the second waits here, then finds it done.
@@ -166,6 +181,7 @@ def _read(conn: Connection, project: str, found: Sequence[Any], *, with_body: bo
             fingerprint=row.fingerprint,
             died_at=row.died_at,
             redriven_at=row.redriven_at,
+            compensation_id=row.compensation_id,
         )
         for row in found
     ]

@@ -42,7 +42,7 @@ class Operation:
 
     @property
     def skipped(self) -> int:
-        """Rows that somebody else was faster with; known once the operation has finished, 0 until then."""
+        """Rows that somebody else was faster with, or whose deaths were compensated; 0 until the operation finishes."""
         return 0 if self.finished_at is None else max(0, self.matched - self.done - self.failed)
 
 
@@ -128,11 +128,11 @@ def _redrive(conn: Connection, database: Database, operation: Operation, *, curs
 
 
 def _redrive_one(conn: Connection, database: Database, project: str, id_: DeadLetterId) -> bool | None:
-    """Whether it was redriven; ``None`` when somebody else was faster. A letter that cannot be must stop no other."""
+    """Whether it was redriven; ``None`` where it may not be. A letter that cannot be must stop no other."""
     try:
         with conn.begin_nested():
             return True if dead_letters.redrive(conn, database, project, id_) is not None else None
-    except Conflict:  # somebody pressed the button for this one
+    except Conflict:  # somebody pressed the button for this one, or its death was compensated
         return None
     except Exception as error:
         if database.dialect.transient(error):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +12,9 @@ from sqlalchemy import Connection, bindparam, update
 from uuid_utils.compat import uuid7
 
 from taskqueue.core.settlement import Settlement
-from taskqueue.core.task import DeadLetterId, TaskId, TaskState
+from taskqueue.core.task import AttemptKind, DeadLetterId, Task, TaskId, TaskState
 from taskqueue.core.webhook import notices
-from taskqueue.store import lanes, rows, submissions
+from taskqueue.store import follow_ups, lanes, loading, rows, submissions
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Changes, Guard, Hint, Lane
 from taskqueue.store.schema import attempts, dead_letters, endings, ready
@@ -23,18 +23,21 @@ from taskqueue.store.schema import attempts, dead_letters, endings, ready
 def settle(conn: Connection, database: Database, settlements: Sequence[Settlement]) -> set[TaskId]:
     """Write each settlement whose task still stands as it was read; return the tasks of the stale ones.
 
-    One transaction holds the attempt, the ending, the dead letter, the webhook and the hot row, or none of them.
+    One transaction holds the attempt, the ending, the dead letter, the webhook, the follow-up and the hot row, or none
+    of them.
     """
     # Lanes before rows, as every other holder of both takes them.
     leaving = {lane for item in settlements if item.ending and (lane := lanes.lane_of(item.task))}
-    database.dialect.lock_lanes(conn, leaving)
+    database.dialect.lock_lanes(conn, leaving | follow_ups.lanes_of(settlements))
     now = database.now(conn)
     guarded = [(_guard(item), item) for item in settlements]
     holding = database.dialect.match(conn, [guard for guard, _ in guarded], now=now)
     held = [_with_dead_letter(item) for guard, item in guarded if guard in holding]
+    held = _with_last_calls(conn, held)
+    following = follow_ups.minted(conn, held, now=now)
     told = [submissions.mint(notice, now=now) for item in held for notice in notices(item, now=now)]
-    _, changes = submissions.place(conn, database, told, now=now)
-    _add_history(changes, held)
+    _, changes = submissions.place(conn, database, [*told, *following.values()], now=now)
+    _add_history(changes, held, following)
     _add_hot_rows(changes, held, now=now)
     database.dialect.write(conn, changes)
     _bury(conn, held)
@@ -60,12 +63,22 @@ def _with_dead_letter(item: Settlement) -> Settlement:
     return replace(item, task=replace(item.task, dead_letter_id=DeadLetterId(uuid7())))
 
 
-def _add_history(changes: Changes, held: Sequence[Settlement]) -> None:
+def _with_last_calls(conn: Connection, held: Sequence[Settlement]) -> list[Settlement]:
+    """Ends that came while somebody was asked about the last call, each with that call, of which the caller is told."""
+    asked = [item for item in held if item.ending and item.attempt and item.attempt.kind is AttemptKind.RECONCILE]
+    calls: dict[TaskId, Task] = {}
+    for project in {item.task.spec.project for item in asked}:
+        mine = [item.task for item in asked if item.task.spec.project == project]
+        calls |= loading.with_last_calls(conn, project, mine)
+    return [replace(item, task=calls.get(item.task.id, item.task)) for item in held] if calls else list(held)
+
+
+def _add_history(changes: Changes, held: Sequence[Settlement], following: Mapping[TaskId, Task]) -> None:
     ended = [item for item in held if item.ending]
     changes.inserts |= {
         attempts: [rows.attempt_columns(item.task, item.attempt) for item in held if item.attempt],
         endings: [rows.ending_columns(item) for item in ended],
-        dead_letters: [_dead_letter(item) for item in ended if item.state is TaskState.DEAD],
+        dead_letters: [_dead_letter(item, following) for item in ended if item.state is TaskState.DEAD],
     }
 
 
@@ -119,7 +132,8 @@ def _tombstone(item: Settlement) -> dict[str, Any]:
     }
 
 
-def _dead_letter(item: Settlement) -> dict[str, Any]:
+def _dead_letter(item: Settlement, following: Mapping[TaskId, Task]) -> dict[str, Any]:
+    compensation = following.get(item.task.id)
     task, ending = item.task, item.ending
     assert ending is not None, "only the dead have a dead letter"
     assert ending.reason is not None, "the dead died of something"
@@ -136,6 +150,7 @@ def _dead_letter(item: Settlement) -> dict[str, Any]:
         "partial": int(ending.worst_partial),
         "fingerprint": ending.fingerprint,
         "died_at": ending.finished_at,
+        "compensation_id": compensation.id if compensation else None,
     }
 
 

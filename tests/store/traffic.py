@@ -16,7 +16,8 @@ from sqlalchemy import select
 from taskqueue.core.errors import Conflict, StoreUnavailable
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import lapsed
-from taskqueue.core.task import TaskId, TaskState, WebhookEvent
+from taskqueue.core.policy import NO_POLICY, OnLost, Policy, Reconcile, Rule
+from taskqueue.core.task import FollowUp, TaskId, TaskState, WebhookEvent
 from taskqueue.core.terms import Limits
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
@@ -26,6 +27,13 @@ from taskqueue.store.submissions import IdempotencyKey
 from tests.support.builders import answer, new_task, submit
 
 LEASE = timedelta(seconds=0.2)  # lapses while the test goes on
+POLICIES = (
+    NO_POLICY,
+    Policy(on_lost=OnLost.DEAD),
+    Policy(reconcile=Reconcile(url="https://caller.example/done", timeout=timedelta(seconds=1))),
+    Policy(rules=(Rule(match=("status:500",), retries=1), Rule(match=("worker_lost",), charge=False))),
+)
+ANSWERS = (b'{"state": "done"}', b'{"state": "not-done"}', b"what?")
 STATUSES = (200, 200, 200, 400, 500, 429)
 
 
@@ -45,6 +53,9 @@ def _submit(database: Database, dice: random.Random) -> None:
             webhook_events=frozenset(dice.sample(sorted(WebhookEvent), 3)),
             retries=dice.randrange(3),
             labels=("x",),
+            policy=dice.choice(POLICIES),
+            on_failure=dice.choice([None, FollowUp(task=new_task(ordering_key="a"))]),
+            on_success=dice.choice([None, None, None, FollowUp(task=new_task(on_failure=FollowUp(task=new_task())))]),
         )
         for _ in range(dice.randrange(1, 6))
     ]
@@ -55,7 +66,7 @@ def _submit(database: Database, dice: random.Random) -> None:
 
 def _work(database: Database, dice: random.Random) -> None:
     claimed = leases.claim(database, worker="traffic", limit=dice.randrange(1, 30), lease=LEASE).tasks
-    outcomes = {task.id: answer(dice.choice(STATUSES)) for task in claimed}
+    outcomes = {task.id: answer(dice.choice(STATUSES), body=dice.choice(ANSWERS)) for task in claimed}
     with database.begin() as conn:
         now = database.now(conn)
         leases.settle(
@@ -88,7 +99,7 @@ def _redrive(database: Database, dice: random.Random) -> None:
     with database.begin() as conn:
         letters = dead_letters.search(conn, "default", DeadLetterFilter(), cursor=None, limit=10).items
         if letters:
-            dead_letters.redrive(conn, database, "default", dice.choice(letters).id)
+            dead_letters.redrive(conn, database, "default", dice.choice(letters).id, force=dice.random() < 0.5)
 
 
 if __name__ == "__main__":

@@ -297,12 +297,6 @@ class Response:
         """First value of ``name`` (lower case), or ``None``."""
         return next((value for key, value in self.headers if key == name), None)
 
-    def trimmed(self) -> Response:
-        """As it goes on record."""
-        if len(self.body) <= KEPT_BODY:
-            return self
-        return replace(self, body=self.body[:KEPT_BODY], truncated=True)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -329,6 +323,12 @@ class Outcome:
         if self.phase == Phase.SENDING:
             return min(self.cls.partial, Partial.POSSIBLE)
         return self.cls.partial
+
+    def trimmed(self) -> Outcome:
+        """As it goes on record."""
+        if self.response is None or len(self.response.body) <= KEPT_BODY:
+            return self
+        return replace(self, response=replace(self.response, body=self.response.body[:KEPT_BODY], truncated=True))
 
 
 def failed(name: str, error_type: str, message: str, *, phase: Phase = Phase.NONE) -> Outcome:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import httptools
 
-from taskqueue.core.outcome import Response
-from taskqueue.delivery.failure import AttemptFailed, clean
+from taskqueue.core.outcome import KEPT_BODY, Response
+from taskqueue.core.text import clean
+from taskqueue.delivery.failure import AttemptFailed
 
 READ_CAP = 2**20  # of one answer's bytes, framing included; it is cut off before another read could pass this
 _LARGEST_READ = 2**18  # that an event loop hands over at once
-KEPT_BODY = 16 * 1024
+SHARED_ROOM = 32 * 2**20
 HEAD_CAP = 64 * 1024
 MAX_HEADERS = 128
 MAX_INTERIM = 10
@@ -18,13 +19,31 @@ KEPT_HEADER_BYTES = 8 * 1024
 _VERSIONS = frozenset({"1.0", "1.1"})
 # These decide over the task: kept however many others came before them.
 _STEERING = frozenset(
-    {"content-type", "retry-after", "taskqueue-control", "upstash-nonretryable-error", "x-amz-function-error"}
+    {
+        *("content-type", "content-encoding", "retry-after", "retry-after-ms"),
+        *("x-ratelimit-reset", "x-ratelimit-remaining", "ratelimit-reset", "ratelimit-remaining"),
+        *("taskqueue-control", "upstash-nonretryable-error"),
+        *("x-amz-function-error", "x-amzn-errortype", "x-amzn-requestid"),
+    }
 )
+_FUNCTION_ERROR = b"x-amz-function-error"
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+class Room:
+    """The memory in which answers under way keep more than goes on record."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int = SHARED_ROOM) -> None:
+        self.left = size
 
 
 class Answer:
     """Takes the bytes of one answer as they come; ``AttemptFailed`` once they are not HTTP.
 
+    Of a body the beginning is kept; all of it if it is wanted ``whole`` or tells why a function failed, as long as
+    there is ``room``. ``read`` names headers that are kept whatever came before them.
     ``complete`` says the peer finished it, ``cut`` that we had enough of it, ``reusable`` that the connection may
     carry another request.
     """
@@ -32,12 +51,17 @@ class Answer:
     __slots__ = (
         "_body",
         "_body_bytes",
+        "_borrowed",
         "_extra",
+        "_full",
         "_head_bytes",
         "_headers",
         "_interim",
         "_keep_alive",
         "_parser",
+        "_read",
+        "_room",
+        "_whole",
         "_wire_bytes",
         "_wrong",
         "complete",
@@ -46,7 +70,10 @@ class Answer:
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False, read: frozenset[str] = _NO_NAMES, room: Room | None = None) -> None:
+        self._whole, self._read, self._room = whole, read, room or Room()
+        self._borrowed = 0  # of the room
+        self._full = False  # no more is kept
         self.status = 0
         self.head_complete = self.complete = self.cut = False
         self._headers: list[tuple[bytes, bytes]] = []
@@ -89,8 +116,10 @@ class Answer:
             self.complete = True
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object in a circle."""
+        """Let go of the parser, which holds this object in a circle, and of the room: what was kept is used at once."""
         self._parser = None
+        self._room.left += self._borrowed
+        self._borrowed = 0
 
     def response(self) -> Response:
         """What is kept of the answer."""
@@ -98,7 +127,7 @@ class Answer:
             status=self.status,
             headers=self._kept_headers(),
             body=bytes(self._body),
-            truncated=self.cut or self._body_bytes > KEPT_BODY,
+            truncated=not self.complete or self._body_bytes > len(self._body),
         )
 
     def on_message_begin(self) -> None:
@@ -137,11 +166,24 @@ class Answer:
         if self.complete:
             return
         self._body_bytes += len(data)
-        if (room := KEPT_BODY - len(self._body)) > 0:
-            self._body += data[:room]
+        if self._body_bytes <= KEPT_BODY:
+            self._body += data
+        elif not self._full:
+            self._keep_more(data)
 
     def on_message_complete(self) -> None:
         self.complete = self.head_complete
+
+    def _keep_more(self, data: bytes) -> None:
+        """Keep ``data``, which goes beyond what goes on record, or as much of it as does not."""
+        beyond = len(self._body) + len(data) - max(KEPT_BODY, len(self._body))
+        if beyond <= self._room.left and (self._whole or any(name == _FUNCTION_ERROR for name, _ in self._headers)):
+            self._room.left -= beyond
+            self._borrowed += beyond
+            self._body += data
+        else:
+            self._full = True
+            self._body += data[: max(0, KEPT_BODY - len(self._body))]
 
     def _framed(self) -> bool:
         """Whether the head says where the body ends."""
@@ -159,7 +201,7 @@ class Answer:
         for raw_name, raw_value in self._headers:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
             size = len(name) + len(value)
-            if (size <= room and places > 0) or name in _STEERING:
+            if (size <= room and places > 0) or name in _STEERING or name in self._read:
                 room, places = room - size, places - 1
                 fit = value.isprintable() and size <= KEPT_HEADER_BYTES
                 kept.append((name, value if fit else clean(value, KEPT_HEADER_BYTES)))

@@ -49,15 +49,16 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    async def exchange(self, head: bytes, body: bytes | None, trace: Trace, *, deadline: float) -> Answer:
-        """Send one request and return its answer, whole or cut.
+    async def exchange(self, head: bytes, body: bytes | None, answer: Answer, trace: Trace, *, deadline: float) -> None:
+        """Send one request and read ``answer``, whole or cut.
 
         ``AttemptFailed`` when none came, ``TimeoutError`` when ``deadline`` passed on the loop's clock.
         The connection is closed afterwards unless it can carry another request.
         """
         if not self.open:
+            answer.close()
             raise self._gone_before(trace)
-        answer = self._answer = Answer()
+        self._answer = answer
         waiter = self._waiter = self._loop.create_future()
         self._trace = trace
         self._handed = 0
@@ -77,7 +78,6 @@ class Connection(asyncio.Protocol):
             self.reset()
         elif not answer.reusable or (answer.status >= 400 and body is not None and len(body) > _TOGETHER):
             self.close()  # who refuses a large body often has not read it, and closes without saying so
-        return answer
 
     def close(self) -> None:
         """Close the connection."""

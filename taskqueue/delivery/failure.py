@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import ssl
 
 from taskqueue.core.outcome import Phase
+from taskqueue.core.text import clean
 
 MAX_TEXT = 500
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 _LATE_CLASS = {Phase.NONE: "connect_timeout", Phase.DNS: "dns_failure", Phase.CONNECT: "connect_timeout"}
 _LATE = {
@@ -30,12 +29,7 @@ class AttemptFailed(Exception):
 
     def __init__(self, cls: str, error_type: str, message: str) -> None:
         super().__init__(message)
-        self.cls, self.error_type, self.message = cls, error_type, clean(message)
-
-
-def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """``text`` as any text column takes it: no control characters, no lone surrogates, ``limit`` characters at most."""
-    return _UNFIT.sub(" ", text[: 4 * limit])[:limit]
+        self.cls, self.error_type, self.message = cls, error_type, clean(message, MAX_TEXT)
 
 
 def not_connected(error: OSError) -> AttemptFailed:

@@ -11,6 +11,7 @@ from taskqueue.core.answer import read_answer
 from taskqueue.core.errors import ForbiddenTarget
 from taskqueue.core.outcome import CLASSES, Outcome, Phase
 from taskqueue.core.target import Address, AllowedTargets, Target
+from taskqueue.delivery.answer import Answer, Room
 from taskqueue.delivery.dial import Dialer
 from taskqueue.delivery.failure import AttemptFailed, surprise, too_late
 from taskqueue.delivery.guard import check_addresses
@@ -39,6 +40,7 @@ class Transport:
         self._allowed = allowed
         self._resolver = resolver or Resolver()
         self._pool = Pool(total=max_idle, per_origin=max_idle_per_origin, idle_for=idle_for)
+        self._room = Room()
         self._dialer = Dialer(tls or tls_context(), on_lost=self._pool.discard)
 
     async def deliver(self, request: Request, trace: Trace) -> Outcome:
@@ -85,10 +87,11 @@ class Transport:
         if connection is None:
             async with asyncio.timeout_at(deadline):
                 connection = await self._dialer.dial(target, addresses, trace, deadline=deadline)
-        answer = await connection.exchange(head, request.body, trace, deadline=deadline)
+        answer = Answer(whole=request.whole, read=request.headers_read, room=self._room)
+        await connection.exchange(head, request.body, answer, trace, deadline=deadline)
         if connection.open:
             self._pool.put(connection)
-        return read_answer(
+        outcome = read_answer(
             answer.response(),
             complete=answer.complete or answer.cut,
             timings=trace.timings(),
@@ -96,6 +99,7 @@ class Transport:
             bytes_received=trace.bytes_received,
             invoked=target.lambda_function is not None,
         )
+        return outcome if request.whole else outcome.trimmed()
 
     async def _addresses(self, target: Target, trace: Trace, deadline: float) -> Sequence[Address]:
         """Of a name, as it resolves now: what was safe a minute ago may point elsewhere."""

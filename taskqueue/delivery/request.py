@@ -23,6 +23,8 @@ class Request:
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
     timeout: timedelta
+    whole: bool = False  # all of the answer's body is wanted, up to the read cap, and not its beginning alone
+    headers_read: frozenset[str] = frozenset()  # of the answer: kept, however many there are
 
 
 def encode_head(request: Request) -> bytes:

@@ -70,9 +70,10 @@ def request(
     headers: tuple[tuple[str, str], ...] = (),
     body: bytes | None = b"{}",
     timeout: float = 20.0,
+    **over: Any,
 ) -> Request:
     span = timedelta(seconds=timeout)
-    return Request(target=parse_target(url), method=method, headers=headers, body=body, timeout=span)
+    return Request(target=parse_target(url), method=method, headers=headers, body=body, timeout=span, **over)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqueue.core.outcome import Response
-from taskqueue.delivery.answer import HEAD_CAP, KEPT_BODY, READ_CAP, Answer
+from taskqueue.core.outcome import KEPT_BODY, Response
+from taskqueue.delivery.answer import HEAD_CAP, READ_CAP, Answer, Room
 from taskqueue.delivery.failure import AttemptFailed
 from tests.delivery.test_outcomes import NOT_HTTP, WHOLE
 
@@ -96,3 +96,44 @@ def test_little_is_held_of_a_body_in_crumbs() -> None:
     assert fed <= READ_CAP
     assert answer.response().body == b"x" * KEPT_BODY
     assert answer.cut
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+def kept(answer: Answer, *pieces: bytes) -> Response:
+    for piece in (HEAD, *pieces):
+        answer.feed(piece)
+    answer.close()
+    return answer.response()
+
+
+def test_answers_share_the_room_in_which_bodies_are_kept_whole() -> None:
+    room = Room(100_000)
+    first, second, third = (Answer(whole=True, room=room) for _ in range(3))
+    for answer in (first, second):
+        answer.feed(HEAD)
+        answer.feed(b"x" * 60_000)
+    assert room.left == 100_000 - 2 * (60_000 - KEPT_BODY)
+    second.feed(b"y" * 40_000)
+    assert len(second.response().body) == 60_000  # there was no room for the rest
+    assert second.response().truncated
+    assert len(kept(third, b"z" * 60_000, b"z" * 40_000).body) == KEPT_BODY
+    first.close()
+    second.close()
+    assert room.left == 100_000
+
+
+def test_what_came_after_a_piece_without_room_is_not_glued_to_what_came_before() -> None:
+    response = kept(Answer(whole=True, room=Room(30_000)), b"a" * KEPT_BODY, b"b" * 60_000, b"c" * 10)
+    assert response.body == b"a" * KEPT_BODY
+    assert response.truncated
+
+
+def test_a_body_that_need_not_be_whole_takes_no_room() -> None:
+    room = Room(100_000)
+    answer = Answer(room=room)
+    answer.feed(HEAD)
+    answer.feed(b"x" * 99_999)
+    assert room.left == 100_000
+    assert len(answer.response().body) == KEPT_BODY

@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase
-from taskqueue.delivery.failure import MAX_TEXT, clean, closed_by_peer, not_connected, not_secured, surprise, too_late
+from taskqueue.delivery.failure import closed_by_peer, not_connected, not_secured, surprise, too_late
 from taskqueue.delivery.trace import Trace
 from tests.delivery.conftest import Courier
 from tests.support.target import LocalTarget
@@ -92,15 +90,6 @@ def test_each_phase_has_a_class_for_every_end(phase: Phase) -> None:
     before = phase < Phase.SENDING
     assert (too_late(phase, 1.5).cls == "timeout") == (not before)
     assert surprise(phase, ValueError("x")).cls == ("local_resource" if before else "protocol_error")
-
-
-@given(st.text() | st.text(alphabet=st.characters(categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1))
-def test_a_cleaned_text_fits_any_column(text: str) -> None:
-    cleaned = clean(text)
-    assert "\0" not in cleaned
-    assert len(cleaned) <= MAX_TEXT
-    cleaned.encode()
-    assert clean(cleaned) == cleaned
 
 
 def test_time_in_each_phase_adds_up() -> None:

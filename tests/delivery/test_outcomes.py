@@ -210,6 +210,32 @@ def test_a_body_is_read_and_kept_to_16_kib(courier: Courier, target: LocalTarget
     assert target.connections == 1
 
 
+def test_a_body_is_kept_whole_where_a_rule_must_read_it(courier: Courier, target: LocalTarget) -> None:
+    sizes = (16 * 1024, 16 * 1024 + 1, 2**19, 700 * 1024)
+    target.then(*(answer(200, bytes(size)) for size in sizes))
+    for size in sizes:
+        outcome = courier.deliver(target.url, whole=True)
+        assert outcome.response is not None
+        assert (len(outcome.response.body), outcome.response.truncated) == (size, False)
+
+
+def test_a_function_tells_why_it_failed_however_long_that_takes(courier: Courier, target: LocalTarget) -> None:
+    report = b'{"stackTrace": ["%s"], "errorType": "Runtime.ExitError"}' % (b"x" * 200_000)
+    target.then(answer(200, report, headers=(("X-Amz-Function-Error", "Unhandled"),)))
+    outcome = courier.deliver(target.url)
+    assert (outcome.cls.name, outcome.error_type) == ("function_crashed", "Runtime.ExitError")
+    assert outcome.stack == ("x" * 500,)
+    assert outcome.response is not None
+    assert (len(outcome.response.body), outcome.response.truncated) == (16 * 1024, True)
+
+
+def test_a_refusal_cut_short_is_not_kept_as_if_it_were_whole(courier: Courier, target: LocalTarget) -> None:
+    target.then(raw(b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\n{}"))
+    outcome = courier.deliver(target.url)
+    assert outcome.response is not None
+    assert (outcome.response.body, outcome.response.truncated) == (b"{}", True)
+
+
 ENDLESS = {
     "body": (OK + b"\r\n", b"x" * 65536),
     "stated body": (OK + b"Content-Length: 99999999999\r\n\r\n", b"x" * 65536),
@@ -219,10 +245,11 @@ ENDLESS = {
 }
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("flood", ENDLESS.values(), ids=ENDLESS.keys())
-def test_an_endless_body_is_cut(courier: Courier, target: LocalTarget, flood: tuple[bytes, bytes]) -> None:
+def test_an_endless_body_is_cut(courier: Courier, target: LocalTarget, flood: tuple[bytes, bytes], whole: bool) -> None:
     target.then(endless(*flood))
-    outcome = courier.deliver(target.url)
+    outcome = courier.deliver(target.url, whole=whole)
     assert outcome.cls.name == "success"
     assert outcome.response is not None
     assert outcome.response.truncated
@@ -246,6 +273,31 @@ def test_steering_headers_are_kept_behind_a_hundred_others(courier: Courier, tar
     assert outcome.response is not None
     assert len(outcome.response.headers) < 50
     assert sum(len(name) + len(value) for name, value in outcome.response.headers) < 9000
+
+
+STEERING = {
+    "Retry-After": "7",
+    "retry-after-ms": "7000",
+    "X-RateLimit-Reset": "60",
+    "X-RateLimit-Remaining": "0",
+    "RateLimit-Reset": "60",
+    "RateLimit-Remaining": "0",
+    "x-amzn-ErrorType": "TooManyRequestsException",
+    "X-Amz-Function-Error": "Unhandled",
+    "x-amzn-RequestId": "3a1b4f0c",
+    "Content-Encoding": "gzip",
+}
+
+
+def test_every_header_that_decides_is_kept_and_those_that_a_rule_reads(courier: Courier, target: LocalTarget) -> None:
+    many = tuple((f"X-{number}", "y" * 300) for number in range(100))
+    target.then(answer(200, headers=(*many, *STEERING.items(), ("X-State", "busy"), ("X-Other", "z" * 300))))
+    outcome = courier.deliver(target.url, headers_read=frozenset({"x-state"}))
+    assert outcome.response is not None
+    for name, value in STEERING.items():
+        assert outcome.response.header(name.lower()) == value
+    assert outcome.response.header("x-state") == "busy"
+    assert outcome.response.header("x-other") is None
 
 
 def test_values_are_stored_without_control_characters(courier: Courier, target: LocalTarget) -> None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "settings": "taskqueue.cli.settings:settings",
     "signing-secret": "taskqueue.cli.signing_secret:signing_secret",
     "lambda-layer": "taskqueue.cli.layer:lambda_layer",
+    "faultlab": "taskqueue.cli.faultlab:faultlab",
 }
 
 

@@ -1,0 +1,69 @@
+"""Raw sockets: what the lab does on the wire, without any client in between."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came back within the time, and how it ended: ``closed``, ``reset`` or ``open``."""
+
+    data: bytes
+    end: str
+
+    @property
+    def status(self) -> int:
+        return int(self.data.split(b" ", 2)[1])
+
+
+@contextmanager
+def connected(url: str, *, seconds: float = 5.0) -> Iterator[socket.socket]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    with socket.create_connection((parts.hostname, parts.port or 80), seconds) as connection:
+        yield connection
+
+
+def ask(url: str, body: bytes = b"{}", *, seconds: float = 5.0, enough: int = 200_000, head: str = "") -> Heard:
+    """POST ``body`` and listen for ``seconds``, or until ``enough`` bytes came."""
+    with connected(url) as connection:
+        connection.sendall(request(url, body, head))
+        return listen(connection, seconds=seconds, enough=enough)
+
+
+def request(url: str, body: bytes = b"{}", head: str = "") -> bytes:
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    lines = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+    return lines.encode() + body
+
+
+def listen(connection: socket.socket, *, seconds: float, enough: int = 200_000) -> Heard:
+    data, until = b"", time.monotonic() + seconds
+    while len(data) < enough and (left := until - time.monotonic()) > 0:
+        connection.settimeout(left)
+        try:
+            piece = connection.recv(65536)
+        except TimeoutError:
+            break
+        except ConnectionResetError:
+            return Heard(data, "reset")
+        if not piece:
+            return Heard(data, "closed")
+        data += piece
+    return Heard(data, "open")
+
+
+def handshake(url: str, *, seconds: float = 5.0) -> None:
+    """A TLS handshake as a careful client makes it; raises what goes wrong."""
+    context = ssl.create_default_context()
+    parts = urlsplit(url)
+    with connected(url, seconds=seconds) as connection:
+        context.wrap_socket(connection, server_hostname=parts.hostname).close()

@@ -26,7 +26,7 @@ TEXTS = st.sampled_from(
     [
         *("", "a", "1m30s", "2h", "POST", "GET", "text/plain", "2030-01-01T00:00:00Z", "0001-01-01T00:00:00+23:00"),
         *("https://a.example/", "http://127.0.0.1/", "lambda://f", "https://[::1]:80/", "https://ä.example"),
-        *("eA==", "\u0000", "\udfff", "🧀"),
+        *("eA==", "\u0000", "\udfff", "🧀", "never", "timeout", "*", "status:5xx", "partial:likely", "$.a[0]", "dead"),
     ]
 )
 LEAVES = (
@@ -35,17 +35,38 @@ LEAVES = (
     | st.integers()
     | st.sampled_from([0, 1, 3.0, 0.1, 1e308, -1, 10**30, True, False, None])
 )
+NAMES = st.sampled_from(
+    [
+        *("type", "initial", "max", "schedule", "X-A", "Host", "é", "match", "retries", "within", "backoff", "charge"),
+        *("when", "outcome", "status", "header", "jsonPath", "equals", "in", "exists", "glob", "url", "onUnknown"),
+        *("task", "targetUrl", "onFailure"),
+    ]
+)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["type", "initial", "max", "schedule", "X-A", "Host", "é"]), inner, max_size=3
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )
-BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5)
+FOLLOW_UPS = st.fixed_dictionaries(
+    {"task": st.fixed_dictionaries({"targetUrl": st.just("https://a.example/")}, optional={"payload": VALUES})}
+)
+RULES = st.lists(
+    st.fixed_dictionaries({"match": st.lists(TEXTS, max_size=2)}, optional={"retries": LEAVES, "backoff": VALUES}),
+    max_size=2,
+)
+VERDICTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "when": st.dictionaries(NAMES, LEAVES | st.lists(LEAVES, max_size=2), max_size=3),
+            "outcome": st.sampled_from(["success", "retry", "fail", "defer", "die"]),
+        }
+    ),
+    max_size=2,
+)
+POLICIES = st.fixed_dictionaries(
+    {}, optional={"onFailure": FOLLOW_UPS, "onSuccess": FOLLOW_UPS, "retryPolicy": RULES, "verdict": VERDICTS}
+)
+BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5) | POLICIES
 SOUND = st.fixed_dictionaries({"targetUrl": st.just("https://target.example/")})
 
 

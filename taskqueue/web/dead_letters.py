@@ -45,6 +45,28 @@ def find_dead_letters(service: Service, call: Call) -> Reply:
 
 @operation(
     "GET",
+    "/v1/dead-letters/groups",
+    summary="Count dead letters by cause",
+    tag=_TAG,
+    scope=Scope.READ,
+    query=FindDeadLetters,
+    answers={200: Answer("One page of groups, the most frequent first", resources.Groups)},
+)
+def group_dead_letters(service: Service, call: Call) -> Reply:
+    """Deaths of one fingerprint are the same failure of the same target. A group that grows between two pages may be
+    on both or on neither."""
+    asked = call.query(FindDeadLetters)
+    wanted = _filter(asked, include_redriven=asked.include_redriven)
+    with service.database.read() as conn:
+        now = service.database.now(conn)
+        cursor = either(asked.cursor, None)
+        page = dead_letters.groups(conn, call.caller.project, wanted, cursor=cursor, limit=asked.limit)
+    items = [resources.group_answer(group, now=now) for group in page.items]
+    return Reply(200, {"items": items, "nextCursor": page.next_cursor})
+
+
+@operation(
+    "GET",
     "/v1/dead-letters/{id}",
     summary="Look at a dead letter",
     tag=_TAG,
@@ -81,14 +103,15 @@ def get_dead_letter(service: Service, call: Call) -> Reply:
     example={"targetUrl": "https://your-app.example/api/repaired", "timeout": "5m"},
 )
 def redrive_dead_letter(service: Service, call: Call) -> Reply:
-    """The task starts over, changed where the request says so. A second redrive of the same death is a 409."""
+    """The task starts over, changed where the request says so. A second redrive of the same death is a 409; so is one
+    whose `onFailure` task was submitted, unless `force` is `true`."""
     asked, project, letter_id = call.body(Redrive), call.caller.project, DeadLetterId(call.thing())
     with service.database.begin() as conn:
         letter = dead_letters.get(conn, project, letter_id)
         if letter is None:
             raise _unknown()
         edits = _edits(asked, service, letter.task.spec)
-        task = dead_letters.redrive(conn, service.database, project, letter_id, edits)
+        task = dead_letters.redrive(conn, service.database, project, letter_id, edits, force=asked.force)
         now = service.database.now(conn)
     if task is None:
         raise _unknown()
@@ -110,7 +133,7 @@ def redrive_dead_letter(service: Service, call: Call) -> Reply:
     example={"queue": "mail", "reason": "exhausted", "ratePerSecond": 10},
 )
 def redrive_dead_letters(service: Service, call: Call) -> Reply:
-    """Every dead letter that fits and was not redriven yet. Asking twice redrives none of them twice."""
+    """Every dead letter that fits, was not redriven yet and not compensated. Asking twice redrives none twice."""
     asked = call.body(RedriveMany)
     wanted, project = _filter(asked), call.caller.project
     if asked.dry_run:
@@ -141,6 +164,7 @@ def delete_dead_letter(service: Service, call: Call) -> Reply:
 
 OPERATIONS = (
     find_dead_letters,
+    group_dead_letters,
     redrive_dead_letters,
     get_dead_letter,
     redrive_dead_letter,

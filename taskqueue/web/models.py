@@ -168,7 +168,7 @@ class Redrive(Model):
     headers: Headers | UnsetType = UNSET
     timeout: Annotated[timedelta, span(0.1, 43_200, "Longest one attempt may take")] | UnsetType = UNSET
     retries: Retries | UnsetType = UNSET
-    force: Annotated[bool, about("Redrive even though its `onFailure` task was submitted")] = False
+    force: Annotated[bool, about("Redrive even if its `onFailure` task was submitted")] = False
 
 
 class DeadLetterConditions(Model):

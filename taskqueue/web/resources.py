@@ -9,10 +9,10 @@ from typing import Literal, NotRequired, TypedDict, cast
 from msgspec import Raw
 
 from taskqueue.core.asked import FollowUpResource
-from taskqueue.core.resource import AttemptResource, TaskResource, attempt_resource, task_resource
+from taskqueue.core.resource import AttemptResource, ErrorResource, TaskResource, attempt_resource, task_resource
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Attempt, Task, TaskSpec
-from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter
+from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Group
 from taskqueue.store.operations import Operation
 from taskqueue.web import scan
 from taskqueue.web.contents import JSON
@@ -77,6 +77,8 @@ DeadLetterAnswer = TypedDict(
         "fingerprint": str,
         "diedAt": str,
         "redrivenAt": str | None,
+        "compensationId": str | None,  # the task that was submitted because of this death
+        "error": ErrorResource | None,
         "task": TaskAnswer,
         "attempts": NotRequired[list[AttemptAnswer]],
         "links": dict[str, str],
@@ -88,6 +90,31 @@ class DeadLetters(TypedDict):
     """Some of the dead letters that were asked for."""
 
     items: list[DeadLetterAnswer]
+    nextCursor: str | None
+
+
+GroupAnswer = TypedDict(
+    "GroupAnswer",
+    {
+        "fingerprint": str,
+        "count": int,
+        "class": str | None,
+        "reason": str,
+        "targetHost": str,
+        "errorType": str | None,
+        "errorMessage": str | None,
+        "oldest": str,
+        "newest": str,
+        "exampleId": str,
+        "links": dict[str, str],
+    },
+)
+
+
+class Groups(TypedDict):
+    """Dead letters by their fingerprints, the most frequent first; class, reason and error are of the newest one."""
+
+    items: list[GroupAnswer]
     nextCursor: str | None
 
 
@@ -179,9 +206,40 @@ def dead_letter_answer(letter: DeadLetter, task: TaskAnswer) -> DeadLetterAnswer
         "fingerprint": letter.fingerprint,
         "diedAt": rfc3339(letter.died_at),
         "redrivenAt": rfc3339(letter.redriven_at) if letter.redriven_at else None,
+        "compensationId": str(letter.compensation_id) if letter.compensation_id else None,
+        "error": task["error"],
         "task": task,
-        "links": {"self": f"/v1/dead-letters/{letter.id}", "task": f"/v1/tasks/{letter.task.id}"},
+        "links": _links(letter),
     }
+
+
+def group_answer(group: Group, *, now: datetime) -> GroupAnswer:
+    """``group`` with its newest death for an example."""
+    letter = group.example
+    error = task_resource(letter.task, now=now)["error"]
+    return {
+        "fingerprint": group.fingerprint,
+        "count": group.count,
+        "class": letter.cls,
+        "reason": letter.reason.value,
+        "targetHost": letter.task.spec.target_host,
+        "errorType": error["type"] if error else None,
+        "errorMessage": error["message"] if error else None,
+        "oldest": rfc3339(group.oldest),
+        "newest": rfc3339(group.newest),
+        "exampleId": str(letter.id),
+        "links": {
+            "deadLetters": f"/v1/dead-letters?fingerprint={group.fingerprint}",
+            "example": f"/v1/dead-letters/{letter.id}",
+        },
+    }
+
+
+def _links(letter: DeadLetter) -> dict[str, str]:
+    links = {"self": f"/v1/dead-letters/{letter.id}", "task": f"/v1/tasks/{letter.task.id}"}
+    if letter.compensation_id is not None:
+        links["compensation"] = f"/v1/tasks/{letter.compensation_id}"
+    return links
 
 
 def operation_answer(operation: Operation) -> OperationAnswer:

@@ -141,6 +141,25 @@ def list_webhooks(service: Service, call: Call) -> Reply:
 
 @operation(
     "GET",
+    "/v1/tasks/{id}/chain",
+    summary="A task and its family",
+    tag=_TAG,
+    scope=Scope.READ,
+    answers={200: Answer("All that follow from the same first task, oldest first", resources.Chain)},
+)
+def get_chain(service: Service, call: Call) -> Reply:
+    """Follow-ups carry `parentId` and `rootId`: any member of a chain leads to all. Of more than a thousand, the oldest
+    thousand; those that are past their retention are missing. Payloads are left out."""
+    with service.database.read() as conn:
+        found = tasks.chain(conn, call.caller.project, TaskId(call.thing()))
+        now = service.database.now(conn)
+    if found is None:
+        raise _unknown()
+    return Reply(200, {"items": [resources.brief_task(task, now=now) for task in found]})
+
+
+@operation(
+    "GET",
     "/v1/tasks",
     summary="Find tasks",
     tag=_TAG,
@@ -215,6 +234,7 @@ OPERATIONS = (
     get_task,
     list_attempts,
     list_webhooks,
+    get_chain,
     cancel_task,
     run_task_now,
 )

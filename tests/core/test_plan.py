@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskqueue.core.answer import class_of_status
+from taskqueue.core.forecast import in_instants, in_seconds, in_words
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.memory import Memory
 from taskqueue.core.outcome import CLASSES, Outcome, Phase
@@ -239,6 +240,7 @@ tasks = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     task=tasks,
     names=st.lists(st.sampled_from(sorted(CLASSES.keys() - {"success", "cancelled"})), min_size=1, max_size=4),
@@ -283,3 +285,34 @@ def test_a_course_can_be_followed_by_itself() -> None:
     assert [seconds(step.at) for step in followed.steps] == [0, 2, 6, 14]
     assert followed.ending is not None
     assert followed.ending.worst_partial.label == "likely"
+
+
+def test_a_plan_can_be_shown_in_seconds_from_its_start() -> None:
+    shown = in_seconds(planned(fresh(retries=1), "server_error"), NOW)
+    kind = {"kind": "call", "outcome": "server_error", "charged": True}
+    assert shown["attempts"] == [
+        {"number": 1, **kind, "earliest": 0.0, "expected": 0.0, "latest": 0.0},
+        {"number": 2, **kind, "earliest": 0.0, "expected": 1.0, "latest": 2.0},
+    ]
+    assert shown["complete"]
+    assert shown["givesUp"] == {"reason": "exhausted", "earliest": 0.0, "expected": 1.0, "latest": 2.0}
+
+
+def test_a_plan_that_ends_well_gives_up_nothing() -> None:
+    shown = in_instants(planned(fresh(), "success"))
+    assert (shown["complete"], shown["givesUp"]) == (True, None)
+    assert shown["attempts"][0]["earliest"] == "2026-03-01T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (planned(fresh(), "server_error"), "4 attempts, then dead (exhausted)"),
+        (planned(fresh(), "bad_request"), "one attempt, then dead (rejected)"),
+        (planned(queued(expires_in=-SECOND), "timeout"), "no attempt, then dead (expired)"),
+        (planned(fresh(), "timeout", "success"), "2 attempts, then success"),
+        (planned(fresh(), "throttled"), "500 attempts and so on, until it expires"),
+    ],
+)
+def test_a_plan_can_be_put_in_words(made: Plan, words: str) -> None:
+    assert in_words(made) == words

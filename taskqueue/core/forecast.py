@@ -1,0 +1,110 @@
+"""A plan as callers see it: in instants, or in seconds from its start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypedDict, cast
+
+from taskqueue.core.plan import Plan, Window
+from taskqueue.core.shown import rfc3339
+from taskqueue.core.task import TaskState
+
+
+class _Attempt(TypedDict):
+    number: int
+    kind: str
+    outcome: str  # what it is supposed to end in
+    charged: bool
+
+
+class ForecastAttempt(_Attempt):
+    """An attempt to come; ``null`` where the task would have given up before."""
+
+    earliest: str  # with the shortest waits
+    expected: str | None
+    latest: str | None  # with the longest waits
+
+
+class GivesUp(TypedDict):
+    """Why and when there is no further attempt."""
+
+    reason: str
+    earliest: str
+    expected: str | None
+    latest: str | None
+
+
+class Forecast(TypedDict):
+    """The attempts to come, if they end as supposed."""
+
+    attempts: list[ForecastAttempt]
+    complete: bool  # false: and so on
+    givesUp: GivesUp | None  # null: it succeeds, or goes on until it expires
+
+
+class SimulatedAttempt(_Attempt):
+    """An attempt, in seconds from the first; ``null`` where the task would have given up before."""
+
+    earliest: float  # with the shortest waits
+    expected: float | None
+    latest: float | None  # with the longest waits
+
+
+class SimulatedEnd(TypedDict):
+    """Why and when there is no further attempt, in seconds from the first."""
+
+    reason: str
+    earliest: float
+    expected: float | None
+    latest: float | None
+
+
+class Simulation(TypedDict):
+    """Every attempt, if they end as supposed."""
+
+    attempts: list[SimulatedAttempt]
+    complete: bool  # false: and so on
+    givesUp: SimulatedEnd | None  # null: it succeeds, or goes on until it expires
+
+
+def in_instants(plan: Plan) -> Forecast:
+    return cast(Forecast, _shown(plan, rfc3339))
+
+
+def in_seconds(plan: Plan, start: datetime) -> Simulation:
+    return cast(Simulation, _shown(plan, lambda instant: round((instant - start) / timedelta(seconds=1), 3)))
+
+
+def in_words(plan: Plan) -> str:
+    """The plan in a few words, without times."""
+    count = len(plan.attempts)
+    if plan.state is None:
+        return f"{count} attempts and so on, until it expires"
+    attempts = "no attempt" if not count else "one attempt" if count == 1 else f"{count} attempts"
+    return f"{attempts}, then {'success' if plan.state is TaskState.SUCCEEDED else f'dead ({plan.reason})'}"
+
+
+def _shown(plan: Plan, shown: Callable[[datetime], Any]) -> dict[str, Any]:
+    return {
+        "attempts": [
+            {
+                "number": each.number,
+                "kind": each.kind.value,
+                "outcome": each.outcome,
+                "charged": each.charged,
+                **_window(each.window, shown),
+            }
+            for each in plan.attempts
+        ],
+        "complete": plan.state is not None,
+        "givesUp": {"reason": plan.reason.value, **_window(plan.ends, shown)} if plan.reason and plan.ends else None,
+    }
+
+
+def _window(window: Window, shown: Callable[[datetime], Any]) -> dict[str, Any]:
+    return {
+        "earliest": shown(window.earliest),
+        "expected": shown(window.expected) if window.expected is not None else None,
+        "latest": shown(window.latest) if window.latest is not None else None,
+    }

@@ -1,0 +1,150 @@
+"""Why a task is where it is, in a sentence or two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskqueue.core.guidance import in_words
+from taskqueue.core.reason import DeadReason
+from taskqueue.core.shown import rfc3339
+from taskqueue.core.task import AttemptKind, Ending, Task, TaskId, TaskState
+
+# A worker that is free takes a due task much sooner than this.
+PATIENCE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a task's own record does not say."""
+
+    lane_head: TaskId | None = None  # of a held task: the one that is first under its ordering key
+    lease_until: datetime | None = None  # of a running one
+    compensation_id: TaskId | None = None  # of a dead one: what was submitted because of its death
+
+
+def why(task: Task, *, now: datetime, standing: Standing) -> str:
+    """One or two sentences."""
+    match task.state:
+        case TaskState.QUEUED:
+            return _why_waiting(task, now, standing)
+        case TaskState.RUNNING:
+            return _why_running(task, now, standing)
+        case TaskState.SUCCEEDED:
+            return _why_succeeded(task)
+        case TaskState.DEAD:
+            return _why_dead(task)
+        case _:
+            return f"It was cancelled at {_ended_at(task)}{_attempts_before(task)}."
+
+
+def due_at(task: Task, now: datetime) -> datetime:
+    """When a waiting task may start."""
+    return task.not_before or now
+
+
+def cut_off_at(task: Task, now: datetime) -> datetime:
+    """When the attempt under way ends at the latest."""
+    asked, asks = task.spec.policy.reconcile, task.progress.memory.asking is not None
+    longest = asked.timeout if asks and asked is not None else task.spec.timeout
+    return max(now, begun_at(task) + longest)
+
+
+def begun_at(task: Task) -> datetime:
+    """When the attempt under way began."""
+    assert task.started_at is not None, "a running task has begun an attempt"
+    return task.started_at
+
+
+def ended(task: Task) -> Ending:
+    """How a task ended that did."""
+    assert task.ending is not None, "a task that has ended has an ending"
+    return task.ending
+
+
+def lapsed(standing: Standing, now: datetime) -> bool:
+    """Whether the worker of a running task has been silent for too long."""
+    return standing.lease_until is not None and standing.lease_until <= now
+
+
+def _why_waiting(task: Task, now: datetime, standing: Standing) -> str:
+    if task.expires_at <= now:
+        return f"It expired at {rfc3339(task.expires_at)}; no attempt starts any more, and it will be dead in a moment."
+    if task.held:
+        head = f"task {standing.lane_head}" if standing.lane_head else "an older task"
+        return f"It waits behind {head} of its ordering key, which has to end first."
+    due = due_at(task, now)
+    last = task.last_attempt
+    if task.progress.memory.asking is not None:
+        return (
+            f"The last call ended as {task.progress.memory.previous}, so the work may have been done: before anything"
+            f" else happens the reconcile URL is asked, {_when(due, now)}."
+        )
+    if last is not None:
+        row = last.outcome.cls
+        return f"Attempt {last.number} ended as {row.name} ({row.meaning}); the next one starts {_when(due, now)}."
+    if due > now:
+        return f"It was asked to start no earlier than {rfc3339(due)}, which is in {in_words(due - now)}."
+    return f"It is due {_when(due, now)}."
+
+
+def _when(due: datetime, now: datetime) -> str:
+    if due > now:
+        return f"at {rfc3339(due)}, in {in_words(due - now)}"
+    late = now - due
+    return f"as soon as a worker is free{f'; it has been due for {in_words(late)}' if late > PATIENCE else ''}"
+
+
+def _why_running(task: Task, now: datetime, standing: Standing) -> str:
+    number, worker = task.progress.number, task.worker or "a worker"
+    if lapsed(standing, now):
+        return (
+            f"Attempt {number} was under way at {worker}, which has not extended its lease in time; in a moment the"
+            " attempt counts as worker_lost."
+        )
+    asks = task.progress.memory.asking is not None
+    begun = rfc3339(begun_at(task))
+    does = "asks the reconcile URL whether the work was done" if asks else "is under way"
+    return f"Attempt {number} {does} at {worker}, since {begun} and until {rfc3339(cut_off_at(task, now))}."
+
+
+def _why_succeeded(task: Task) -> str:
+    last, at = task.last_attempt, _ended_at(task)
+    if last is None:  # its attempts are past their retention
+        return f"It succeeded at {at}."
+    if last.kind is AttemptKind.RECONCILE:
+        return f"The reconcile URL said at {at} that the work was done."
+    answer = f" with status {last.outcome.response.status}" if last.outcome.response else ""
+    return f"The target answered attempt {last.number}{answer}; the task succeeded at {at}."
+
+
+_DEATHS = {
+    DeadReason.EXHAUSTED: "every attempt that it was allowed failed",
+    DeadReason.REJECTED: "another attempt would not have changed the outcome",
+    DeadReason.EXPIRED: "its time was up",
+    DeadReason.LOST: "it lost its workers more often than it may",
+    DeadReason.POISON: "the same failure came again and again",
+    DeadReason.UNCERTAIN: "nobody could say whether the work was done, and it was to be held then",
+}
+
+
+def _why_dead(task: Task) -> str:
+    ending, last = ended(task), task.last_attempt
+    assert ending.reason is not None, "a death has a reason"
+    because = f"{_DEATHS[ending.reason]}{_attempts_before(task)}"
+    told = f"It died at {_ended_at(task)} ({ending.reason}): {because}."
+    if ending.cls is None:
+        return told
+    message = last.outcome.error_message if last is not None else None
+    return f"{told} The last call ended as {ending.cls}{f': {message}' if message else ''}."
+
+
+def _attempts_before(task: Task) -> str:
+    number = task.progress.number
+    if number == 0:
+        return ", before its first attempt"
+    return f", after {'one attempt' if number == 1 else f'{number} attempts'}"
+
+
+def _ended_at(task: Task) -> str:
+    return rfc3339(ended(task).finished_at)

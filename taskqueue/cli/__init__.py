@@ -15,7 +15,7 @@ COMMANDS = {
     "api": "taskqueue.cli.processes:api",
     "worker": "taskqueue.cli.processes:worker",
     "migrate": "taskqueue.cli.processes:migrate",
-    "submit": "taskqueue.cli.tasks:submit",
+    "submit": "taskqueue.cli.submit:submit",
     "tasks": "taskqueue.cli.tasks:tasks",
     "dead": "taskqueue.cli.dead_letters:dead",
     "doctor": "taskqueue.cli.doctor:doctor",

@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from taskqueue.cli.output import as_json, print_facts, print_json, print_table
-from taskqueue.cli.payload import payload_of_letter, read_payload
-from taskqueue.cli.tasks import hint_at_more, print_attempts, read_span
+from taskqueue.cli.arguments import read_span
+from taskqueue.cli.output import as_json, hint_at_more, print_facts, print_json, print_table
+from taskqueue.cli.payload import payload_of_letter, read_json
+from taskqueue.cli.show import print_attempts
 from taskqueue.client import TaskQueue
+
+_GROUP = {
+    "COUNT": "count",
+    "REASON": "reason",
+    "OUTCOME": "class",
+    "HOST": "targetHost",
+    "ERROR": "errorMessage",
+    "NEWEST": "newest",
+    "FINGERPRINT": "fingerprint",
+    "EXAMPLE": "exampleId",
+}
+
+
+_FILTERS = (
+    click.option("--task", "task_id", metavar="TASK_ID", help="The deaths of one task."),
+    click.option("--kind", help="task or webhook; both unless said otherwise."),
+    click.option("--queue"),
+    click.option("--class", "class_", help="The class of the last attempt, as timeout or server_error."),
+    click.option("--reason", help="exhausted, rejected, expired, lost, poison or uncertain."),
+    click.option("--fingerprint", help="Deaths of one cause share it."),
+    click.option("--target-host"),
+    click.option("--label"),
+    click.option("--after", metavar="TIME"),
+    click.option("--before", metavar="TIME"),
+    click.option("--include-redriven", flag_value="true"),
+    click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True),
+    click.option("--cursor", help="Where the last page ended."),
+)
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -20,24 +55,10 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.option("--task", "task_id", metavar="TASK_ID", help="The deaths of one task.")
-@click.option("--kind", help="task or webhook; both unless said otherwise.")
-@click.option("--queue")
-@click.option("--class", "class_", help="The class of the last attempt, as timeout or server_error.")
-@click.option("--reason", help="exhausted, rejected, expired or lost.")
-@click.option("--fingerprint", help="Deaths of one cause share it.")
-@click.option("--target-host")
-@click.option("--label")
-@click.option("--after", metavar="TIME")
-@click.option("--before", metavar="TIME")
-@click.option("--include-redriven", is_flag=True)
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
-@click.option("--cursor", help="Where the last page ended.")
+@_filters
 @as_json
-def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
+def list_(*, as_json: bool, **filters: Any) -> None:
     """List dead letters, newest first."""
-    if include_redriven:
-        filters["include_redriven"] = "true"
     page = TaskQueue().dead_letters.list(**filters)
     if as_json:
         print_json({"items": list(page.items), "nextCursor": page.next_cursor})
@@ -45,7 +66,20 @@ def list_(*, as_json: bool, include_redriven: bool, **filters: Any) -> None:
     columns = ("id", "reason", "class", "diedAt", "taskId")
     rows = ((*(letter[name] for name in columns), letter["kind"], letter["task"]["targetUrl"]) for letter in page.items)
     print_table(("ID", "REASON", "OUTCOME", "DIED", "TASK", "KIND", "TARGET"), rows)
-    hint_at_more(page)
+    hint_at_more(page.next_cursor)
+
+
+@dead.command()
+@_filters
+@as_json
+def groups(*, as_json: bool, **filters: Any) -> None:
+    """Count dead letters by cause, the most frequent first; class, reason and error are those of the newest."""
+    page = TaskQueue().dead_letters.groups(**filters)
+    if as_json:
+        print_json({"items": list(page.items), "nextCursor": page.next_cursor})
+        return
+    print_table(tuple(_GROUP), ([group[name] for name in _GROUP.values()] for group in page.items))
+    hint_at_more(page.next_cursor)
 
 
 @dead.command()
@@ -69,14 +103,17 @@ def show(dead_letter_id: str, *, as_json: bool) -> None:
 @click.option("--payload", help="Send this JSON value instead, as it is written; - reads standard input.")
 @click.option("--timeout", help="Limit for one attempt from now on, as 30 or 1m30s.")
 @click.option("--retries", type=int, help="Attempts after the first from now on.")
+@click.option("--force", is_flag=True, help="Even if its compensation was submitted.")
 @as_json
-def redrive(dead_letter_id: str, *, as_json: bool, payload: str | None, **edits: Any) -> None:
+def redrive(dead_letter_id: str, *, as_json: bool, payload: str | None, force: bool, **edits: Any) -> None:
     """Queue a dead task again, as it was or with changes."""
     given = {name: value for name, value in edits.items() if value is not None}
+    if force:
+        given["force"] = True
     if "timeout" in given:
         given["timeout"] = read_span(given["timeout"])
     if payload is not None:
-        given["payload"] = read_payload(payload)
+        given["payload"] = read_json(payload, "--payload")
     task = TaskQueue().dead_letters.redrive(dead_letter_id, **given)
     click.echo(task.to_json() if as_json else f"Task {task.id} is {task.status} again.")
 
@@ -93,6 +130,8 @@ def _show(letter: Mapping[str, Any], payload: str | None) -> None:
             "Outcome": letter["class"],
             "Error": error.get("message"),
             "Partial": letter.get("partialWork"),
+            "Fingerprint": letter["fingerprint"],
+            "Compensation": letter["compensationId"],
             "Died": letter["diedAt"],
             "Redriven": letter.get("redrivenAt"),
             "Payload": payload,

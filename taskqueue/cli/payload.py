@@ -1,4 +1,4 @@
-"""Payloads between the terminal and the service: not a byte of them is changed on the way."""
+"""JSON between the terminal and the service: not a byte of it is changed on the way."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from taskqueue.client import RawJson
 from taskqueue.web import scan
 
 
-def read_payload(text: str) -> RawJson:
-    """The payload in ``text``, or on standard input for ``-``; fails with a sentence unless the service can read it."""
+def read_json(text: str, option: str) -> RawJson:
+    """The JSON in ``text``, or on standard input for ``-``; fails with a sentence unless the service can read it."""
     content = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "surrogateescape")
     try:
         scan.check(content)
     except scan.UnreadableJson as error:
         if "not JSON" not in str(error):
-            fail(str(error).replace("the body", "--payload", 1))
-        fail(f"--payload is not JSON: {_fault(content)}")
+            fail(str(error).replace("the body", option, 1))
+        fail(f"{option} is not JSON: {_fault(content)}")
     return RawJson(content)
 
 

@@ -76,6 +76,51 @@ def test_a_task_is_shown_with_the_webhooks_that_fail(service: Service) -> None:
     assert "failed" not in service.command("tasks", "show", done["id"]).stdout
 
 
+def test_policies_and_follow_ups_are_submitted_as_they_are_written(service: Service) -> None:
+    follow_up = json.dumps({"task": {"targetUrl": f"{service.url}/healthz", "method": "GET"}, "match": ["not_found"]})
+    success = '{"task": {"targetUrl": "https://next.example/", "payload": [1e400,  {"a":1,"a":2}]}}'
+    submitted = service.command(
+        *("submit", f"{service.url}/nope", "--retry-policy", '[{"match": ["not_found"], "retries": 0}]', "--json"),
+        *("--verdict", '[{"when": {"status": "404", "header": "x-none"}, "outcome": "retry"}]'),
+        *("--reconcile", '{"url": "https://ask.example/"}', "--on-lost", "dead", "--poison-after", "3"),
+        *("--on-failure", follow_up, "--on-success", success, "--queue", "policies"),
+    )
+    assert submitted.returncode == 0, submitted.stderr
+    assert '"payload":[1e400,  {"a":1,"a":2}]' in submitted.stdout
+    task = json.loads(submitted.stdout)
+    assert [rule["match"] for rule in task["retryPolicy"]] == [["not_found"]]
+    assert (task["onLost"], task["poisonAfter"], task["verdict"][0]["outcome"]) == ("dead", 3, "retry")
+    assert task["reconcile"]["url"] == "https://ask.example/"
+
+
+def test_a_compensated_task_is_shown_with_its_chain_and_redriven_only_by_force(service: Service) -> None:
+    follow_up = json.dumps({"task": {"targetUrl": f"{service.url}/healthz", "method": "GET"}})
+    options = ("--queue", "compensated", "--retry-policy", "any-error", "--retries", "0")
+    task = json.loads(
+        service.command("submit", f"{service.url}/nope", *options, "--on-failure", follow_up, "--wait", "--json").stdout
+    )
+    letter = _only(service, "dead", "list", "--queue", "compensated")
+    assert letter["compensationId"]
+    shown = service.command("tasks", "show", task["id"]).stdout
+    assert f"{task['id']} dead POST {service.url}/nope (this task)" in shown
+    assert letter["compensationId"] in shown
+    assert letter["fingerprint"] in shown
+    assert letter["compensationId"] in service.command("dead", "show", letter["id"]).stdout
+    refused = service.command("dead", "redrive", letter["id"])
+    assert (refused.returncode, "to compensate for this death" in refused.stderr) == (1, True)
+    assert _json(service, "dead", "redrive", letter["id"], "--force")["generation"] == 2
+
+
+def test_dead_letters_are_counted_by_cause(service: Service) -> None:
+    for _ in range(2):
+        service.command("submit", f"{service.url}/nope", "--queue", "grouped", "--wait")
+    (group,) = _json(service, "dead", "groups", "--queue", "grouped")["items"]
+    assert (group["count"], group["class"]) == (2, "not_found")
+    table = service.command("dead", "groups", "--queue", "grouped").stdout
+    assert {"COUNT", "FINGERPRINT", group["fingerprint"], group["exampleId"]} <= set(table.split())
+    assert _json(service, "dead", "groups", "--queue", "nowhere")["items"] == []
+
+
 def test_a_waiting_task_can_be_pulled_forward_or_called_off(service: Service) -> None:
     url = f"{service.url}/healthz"
     task = _json(service, "submit", url, "--method", "GET", "--delay", "1h", "--timeout", "1.5")
@@ -112,6 +157,10 @@ def test_lists_are_tables_that_can_be_paged(service: Service) -> None:
         ),
         (("submit", "https://x.example/", "--payload", "[NaN]"), "--payload is not JSON: NaN is not allowed"),
         (("submit", "https://x.example/", "--payload", "[" * 65 + "]" * 65), "--payload is nested deeper than 64"),
+        (("submit", "https://x.example/", "--on-failure", "{"), "--on-failure is not JSON"),
+        (("submit", "https://x.example/", "--retry-policy", "[{]"), "--retry-policy is not JSON"),
+        (("submit", "https://x.example/", "--retry-policy", "nevr"), "/retryPolicy: expected one of: default, any-err"),
+        (("submit", "https://x.example/", "--on-success", '{"task": {}}'), "/onSuccess/task/targetUrl"),
         (("dead", "redrive", "01900000-0000-7000-8000-000000000000", "--payload", "hello"), "--payload is not JSON"),
         (("submit", "https://x.example/", "--header", "A: 1", "--header", "a: 2"), "--header a is given twice"),
         (("tasks", "show", "nope"), "nope is not a task id (a UUID)"),

@@ -38,6 +38,7 @@ class Event(StrEnum):
     STORE_UNAVAILABLE = "store.unavailable"
     # The road of a task.
     TASK_EXPIRED = "task.expired"
+    TASK_DEAD = "task.dead"  # it lies with the dead letters, and no attempt follows
     ATTEMPT_SETTLED = "attempt.settled"
     ATTEMPT_CUT = "attempt.cut"  # its lease went stale, or the worker drains
     ATTEMPT_FAULT = "attempt.fault"  # a surprise while delivering: a bug, settled as local_resource
@@ -58,8 +59,10 @@ class Facts(TypedDict, total=False):
     attempt_id: object
     generation: int
     queue: str
-    outcome: str
+    outcome: str | None
     state: str
+    reason: str | None  # of a death
+    attempts: int
     phase: str
     why: str | None
     what: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
-from functools import lru_cache
 from typing import TypedDict
 
 from taskqueue import telemetry
@@ -13,20 +12,20 @@ from taskqueue.core.errors import InvalidTarget
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Phase, failed
 from taskqueue.core.settlement import Settlement
-from taskqueue.core.target import parse_target
 from taskqueue.core.task import AttemptId, TaskId
 from taskqueue.core.terms import Limits
-from taskqueue.delivery.http import Request, Transport
+from taskqueue.core.verdict import judge
+from taskqueue.delivery.http import Transport
+from taskqueue.delivery.lambda_transport import LambdaTransport
 from taskqueue.telemetry import Event
-from taskqueue.worker.headers import attempt_headers
 from taskqueue.worker.held import Cut, Held
+from taskqueue.worker.requests import asks, request_for
 from taskqueue.worker.settler import Settler
 from taskqueue.worker.signing import SigningSecrets
 from taskqueue.worker.slots import Slots
 
 _RELEASED = ("released", "the worker stopped before it had sent the request")
 _INTERRUPTED = ("interrupted", "the worker stopped while the request was on its way or waiting for its answer")
-_target = lru_cache(maxsize=4096)(parse_target)
 
 
 class _Ids(TypedDict):
@@ -38,10 +37,17 @@ class Attempts:
     """Carries claimed tasks to their settlement."""
 
     def __init__(
-        self, transport: Transport, settler: Settler, slots: Slots, secrets: SigningSecrets, *, limits: Limits
+        self,
+        transport: Transport,
+        functions: LambdaTransport,
+        settler: Settler,
+        slots: Slots,
+        secrets: SigningSecrets,
+        *,
+        limits: Limits,
     ) -> None:
-        self._transport, self._settler, self._slots = transport, settler, slots
-        self._secrets, self._limits = secrets, limits
+        self._transport, self._functions = transport, functions
+        self._settler, self._slots, self._secrets, self._limits = settler, slots, secrets, limits
 
     async def make(self, held: Held) -> None:
         """Deliver, decide and settle; give the slot back in any case."""
@@ -63,9 +69,9 @@ class Attempts:
                 held.cut(Cut.FENCED)
             if held.cut_for is None:
                 with held.delivering():
-                    outcome = await self._transport.deliver(self._request(held), held.trace)
+                    outcome = await self._deliver(held)
                 _tell_trouble(held)
-                return outcome
+                return _judged(held, outcome)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if held.cut_for is None or current is None:
@@ -77,15 +83,11 @@ class Attempts:
             return _surprise(held, error)
         return self._cut(held)
 
-    def _request(self, held: Held) -> Request:
-        spec = held.task.spec
-        return Request(
-            target=_target(spec.target_url),
-            method=spec.method,
-            headers=attempt_headers(held.task, held.lease, secrets=self._secrets.of(spec.project), now=held.now()),
-            body=spec.body,
-            timeout=spec.timeout,
-        )
+    async def _deliver(self, held: Held) -> Outcome:
+        task = held.task
+        request = request_for(task, held.lease, secrets=self._secrets.of(task.spec.project), now=held.now())
+        transport = self._transport if request.target.lambda_function is None else self._functions
+        return await transport.deliver(request, held.trace)
 
     def _cut(self, held: Held) -> Outcome | None:
         phase = held.trace.phase
@@ -106,9 +108,29 @@ class Attempts:
     def _decide(self, held: Held, outcome: Outcome) -> Settlement:
         jitter = random.random()  # noqa: S311 - spreads load
         try:
-            return decide(held.task, outcome, now=held.now(), jitter=jitter, limits=self._limits)
+            return _trimmed(decide(held.task, outcome, now=held.now(), jitter=jitter, limits=self._limits))
         except Exception as error:
             return decide(held.task, _surprise(held, error), now=held.now(), jitter=jitter, limits=self._limits)
+
+
+def _judged(held: Held, outcome: Outcome) -> Outcome:
+    """``outcome`` as the caller's verdicts have it; they are about the target, not about whoever is asked."""
+    verdicts = held.task.spec.policy.verdicts
+    if not verdicts or asks(held.task):
+        return outcome
+    try:
+        return judge(outcome, verdicts)
+    except Exception as error:  # then the table decides: as a fault of ours, what was done would be done again
+        telemetry.exception(Event.ATTEMPT_FAULT, error, **_ids(held))
+        return outcome
+
+
+def _trimmed(settlement: Settlement) -> Settlement:
+    """Without what was only kept to decide by."""
+    attempt = settlement.attempt
+    if attempt is None or (outcome := attempt.outcome.trimmed()) is attempt.outcome:
+        return settlement
+    return replace(settlement, attempt=replace(attempt, outcome=outcome))
 
 
 def _surprise(held: Held, error: Exception) -> Outcome:

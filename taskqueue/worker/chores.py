@@ -18,6 +18,7 @@ from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.background import Background
 from taskqueue.worker.clock import ticks
+from taskqueue.worker.deaths import tell_deaths
 from taskqueue.worker.outage import Outage
 from taskqueue.worker.settling import write
 
@@ -110,6 +111,7 @@ class Chores:
         if not tasks:
             return 0
         written = write(self._database, [settlement_of(task) for task in tasks], limits=self._limits)
+        tell_deaths(written.settled)
         refused = dict(written.refused)
         for task in tasks:
             if task.id in refused:

@@ -14,6 +14,7 @@ from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
+from taskqueue.worker.deaths import tell_deaths
 from taskqueue.worker.off_loop import StoreThread, off_loop
 from taskqueue.worker.outage import Outage
 from taskqueue.worker.settling import Written, write
@@ -126,6 +127,7 @@ class Settler:
 
 
 def _tell(written: Written) -> None:
+    tell_deaths(written.settled)
     for task_id in written.stale:
         telemetry.info(Event.LEASE_STALE, task_id=task_id)
     for task_id, error in written.plainer:

@@ -20,8 +20,9 @@ _NOT_RECORDED = "the outcome could not be recorded as it was; the worker's log s
 
 @dataclass(slots=True)
 class Written:
-    """What became of a batch of settlements; those in neither list were written."""
+    """What became of a batch of settlements."""
 
+    settled: list[Settlement] = field(default_factory=list)  # written, in the form that was
     stale: set[TaskId] = field(default_factory=set)  # their lease was void: nothing was written
     refused: list[tuple[TaskId, Exception]] = field(default_factory=list)  # no form of theirs could be written
     plainer: list[tuple[TaskId, Exception]] = field(default_factory=list)  # written, but not as they were
@@ -31,7 +32,7 @@ def write(database: Database, settlements: Sequence[Settlement], *, limits: Limi
     """Settle all in one transaction or, where that fails, each on its own. On ``StoreUnavailable`` try again."""
     try:
         with database.begin() as conn:
-            return Written(stale=leases.settle(conn, database, settlements))
+            stale = leases.settle(conn, database, settlements)
     except StoreUnavailable:
         raise
     except Exception:
@@ -44,6 +45,7 @@ def write(database: Database, settlements: Sequence[Settlement], *, limits: Limi
             except Exception as error:
                 written.refused.append((settlement.task.id, error))
         return written
+    return Written(settled=[each for each in settlements if each.task.id not in stale], stale=stale)
 
 
 def _write_one(database: Database, settlement: Settlement, written: Written, *, limits: Limits) -> None:
@@ -52,12 +54,15 @@ def _write_one(database: Database, settlement: Settlement, written: Written, *, 
     for form in _forms(settlement, limits):
         try:
             with database.begin() as conn:
-                written.stale |= leases.settle(conn, database, [form])
+                stale = leases.settle(conn, database, [form])
         except StoreUnavailable:
             raise
         except Exception as error:
             errors.append(error)
         else:
+            written.stale |= stale
+            if not stale:
+                written.settled.append(form)
             if errors:
                 written.plainer.append((settlement.task.id, errors[0]))
             return
@@ -79,4 +84,4 @@ def _forms(settlement: Settlement, limits: Limits) -> Iterator[Settlement]:
 def _bare(outcome: Outcome) -> Outcome:
     response = outcome.response and Response(status=outcome.response.status, truncated=True)
     message = None if outcome.cls.name == "success" else _NOT_RECORDED
-    return replace(outcome, response=response, error_type=None, error_message=message)
+    return replace(outcome, response=response, error_type=None, error_message=message, stack=())

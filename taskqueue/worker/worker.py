@@ -16,6 +16,9 @@ from taskqueue.config import Settings
 from taskqueue.core.target import AllowedTargets
 from taskqueue.core.terms import Limits
 from taskqueue.delivery.http import Transport
+from taskqueue.delivery.lambda_keys import KeyRing, aws_keys
+from taskqueue.delivery.lambda_transport import LambdaTransport
+from taskqueue.delivery.tls import tls_context
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.attempt import Attempts
@@ -43,10 +46,14 @@ class Worker:
         self._grace = settings.grace_seconds
         lease, limits = timedelta(seconds=settings.lease_seconds), Limits(lost_limit=settings.lost_limit)
         signing = SigningSecrets(database, given=settings.signing_secret)
-        self._transport = Transport(allowed=AllowedTargets.parse(settings.allowed_targets))
+        tls, service = tls_context(), settings.lambda_service
+        self._transport = Transport(allowed=AllowedTargets.parse(settings.allowed_targets), tls=tls)
+        # Apart, so that what the operator trusts for functions is open to nobody else.
+        invoking = Transport(allowed=service.allowed if service else AllowedTargets(), tls=tls)
+        self._functions = LambdaTransport(service, KeyRing(aws_keys()), invoking)
         self._slots = Slots(settings.concurrency)
         self._settler = Settler(database, self._slots, limits=limits)
-        self._attempts = Attempts(self._transport, self._settler, self._slots, signing, limits=limits)
+        self._attempts = Attempts(self._transport, self._functions, self._settler, self._slots, signing, limits=limits)
         self._heartbeat = Heartbeat(
             database,
             self._slots,
@@ -138,6 +145,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._transport.close()
+        await self._functions.close()
         # Nothing is left on this event loop that standing still could harm.
         _stop(self._threads)
         telemetry.info(Event.WORKER_STOPPED, worker=self.id, left=self._slots.taken)

@@ -8,7 +8,7 @@ from taskqueue.core.outcome import KEPT_BODY, Response
 from taskqueue.core.text import clean
 from taskqueue.delivery.failure import AttemptFailed
 
-READ_CAP = 2**20  # of one answer's bytes, framing included; it is cut off before another read could pass this
+READ_CAP = 2**20  # of one answer's bytes, framing included; what need not be whole is cut before a read could pass it
 _LARGEST_READ = 2**18  # that an event loop hands over at once
 SHARED_ROOM = 32 * 2**20
 HEAD_CAP = 64 * 1024
@@ -107,7 +107,7 @@ class Answer:
             self._wrong = self._wrong or "the head is too long"
         if self._wrong is not None:
             raise AttemptFailed("protocol_error", "MalformedAnswer", f"the answer is not valid HTTP: {self._wrong}")
-        self.cut = not self.complete and self._wire_bytes > READ_CAP - _LARGEST_READ
+        self.cut = not self.complete and self._wire_bytes > (READ_CAP if self._whole else READ_CAP - _LARGEST_READ)
         return self.complete or self.cut
 
     def end(self, *, orderly: bool) -> None:

@@ -108,3 +108,24 @@ def test_a_redrive_says_what_changes(client_of: Client) -> None:
     with peer(says(200, TASK)) as service:
         client_of(service).dead_letters.redrive(TASK["id"], payload=None, timeout=timedelta(minutes=5), retries=1)
     assert service.asked[0].json == {"payload": None, "timeout": 300, "retries": 1}
+
+
+def test_a_chain_is_followed_from_any_of_its_members(client_of: Client) -> None:
+    with peer(says(200, {"items": [TASK, TASK]})) as service:
+        chain = client_of(service).tasks.chain(TASK["id"])
+    assert [task.id for task in chain] == [TASK["id"]] * 2
+    assert service.asked[0].path == f"/v1/tasks/{TASK['id']}/chain"
+
+
+def test_dead_letters_are_counted_by_cause_page_by_page(client_of: Client) -> None:
+    group = {"fingerprint": "0123456789abcdef", "count": 3}
+    with peer(says(200, {"items": [group], "nextCursor": "c2"})) as service:
+        page = client_of(service).dead_letters.groups(reason="exhausted", limit=1)
+    assert (list(page.items), page.next_cursor) == ([group], "c2")
+    assert service.asked[0].path == "/v1/dead-letters/groups?reason=exhausted&limit=1"
+
+
+def test_a_compensated_death_is_redriven_by_force(client_of: Client) -> None:
+    with peer(says(200, TASK)) as service:
+        client_of(service).dead_letters.redrive(TASK["id"], force=True)
+    assert service.asked[0].json == {"force": True}

@@ -66,6 +66,45 @@ def test_spans_inside_a_backoff_become_seconds_too(client_of: Client) -> None:
     }
 
 
+def test_policies_and_follow_ups_are_spelled_as_the_service_has_them(client_of: Client) -> None:
+    rules = [{"match": ["timeout"], "within": timedelta(hours=1), "backoff": {"initial": timedelta(seconds=1)}}]
+    verdict = [{"when": {"json_path": "$.error", "equals": None}, "outcome": "success"}]
+    follow_up = {"target_url": URL, "payload": {"own_name": None}, "on_success": {"task": {"target_url": URL}}}
+    body = submitted(
+        client_of,
+        retry_policy=rules,
+        verdict=verdict,
+        reconcile={"url": URL, "on_unknown": "hold"},
+        on_lost="dead",
+        poison_after=3,
+        on_failure={"match": ["partial:likely"], "task": follow_up},
+    )
+    assert body == {
+        "targetUrl": URL,
+        "retryPolicy": [{"match": ["timeout"], "within": 3600, "backoff": {"initial": 1}}],
+        "verdict": [{"when": {"jsonPath": "$.error", "equals": None}, "outcome": "success"}],
+        "reconcile": {"url": URL, "onUnknown": "hold"},
+        "onLost": "dead",
+        "poisonAfter": 3,
+        "onFailure": {
+            "match": ["partial:likely"],
+            "task": {
+                "targetUrl": URL,
+                "payload": {"own_name": None},
+                "onSuccess": {"task": {"targetUrl": URL}},
+            },
+        },
+    }
+    assert submitted(client_of, retry_policy="never") == {"targetUrl": URL, "retryPolicy": "never"}
+
+
+def test_a_payload_of_a_follow_up_that_is_text_already_is_sent_byte_for_byte(client_of: Client) -> None:
+    with peer(accepts()) as service:
+        task: NewTask = {"target_url": URL, "payload": RawJson(b"[1e400, 1.0]")}
+        client_of(service).tasks.create(target_url=URL, on_failure={"task": task})
+    assert b'"task":{"targetUrl":"%b","payload":[1e400, 1.0]}' % URL.encode() in service.asked[0].body
+
+
 def test_a_time_without_a_zone_is_refused_before_anything_is_sent(client_of: Client) -> None:
     with peer(accepts()) as service, pytest.raises(ValueError, match="run_at needs a time zone"):
         client_of(service).tasks.create(target_url=URL, run_at=datetime(2030, 1, 31, 9))  # noqa: DTZ001

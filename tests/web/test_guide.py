@@ -10,14 +10,17 @@ import pytest
 
 from taskqueue.store.database import Database
 from taskqueue.web.app import OPERATIONS
-from taskqueue.web.models import FindDeadLetters, FindTasks, Redrive, RedriveMany, SubmitTask
+from taskqueue.web.models import FindDeadLetters, FindTasks, OnFailure, OnSuccess, Redrive, RedriveMany, SubmitTask
+from taskqueue.web.policies import Reconcile, RetryRule
 from taskqueue.web.reading import Model
+from taskqueue.web.verdicts import VerdictRule, VerdictWhen
 from tests.support.builders import answer as answered
 from tests.support.builders import claim_one, settle_one
 from tests.web.contract import Api, Document
 from tests.web.curl import sections
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+MODELS = (SubmitTask, FindTasks, FindDeadLetters, Redrive, RedriveMany)
 NAMED = set(re.findall(r"`([A-Za-z0-9]+)(?:=\w+)?`", GUIDE))
 
 
@@ -47,7 +50,7 @@ def test_the_guide_shows_the_very_problem_that_its_example_gets(api: Api) -> Non
     assert answer.json == shown
 
 
-@pytest.mark.parametrize("model", [SubmitTask, FindTasks, FindDeadLetters, Redrive, RedriveMany])
+@pytest.mark.parametrize("model", [*MODELS, RetryRule, VerdictRule, VerdictWhen, Reconcile, OnFailure, OnSuccess])
 def test_every_field_is_named(model: type[Model], document: Document) -> None:
     fields = set(document.whole["components"]["schemas"][model.__name__]["properties"])
     assert fields - NAMED == set()

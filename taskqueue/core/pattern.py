@@ -46,6 +46,8 @@ def check(pattern: str, pointer: str, *, reasons: Iterable[str] = ()) -> None:
     if not colon:
         if not _classes(pattern):
             near = get_close_matches(pattern, CLASSES.keys() - UNMATCHED, n=1)
+            if _statuses(pattern) is not None:
+                near = [f"status:{pattern}"]
             hint = f'; did you mean "{near[0]}"?' if near else ", such as timeout or function_*"
             raise InvalidTask(pointer, f"no outcome class that can be decided over matches this{hint}")
     elif kind == "status":

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from taskqueue import telemetry
 from taskqueue.core.errors import TaskQueueError
 from taskqueue.telemetry import Event
-from taskqueue.web import dead_letters, health, problems, progress, tasks
+from taskqueue.web import dead_letters, explain, health, problems, progress, simulate, tasks
 from taskqueue.web.auth import authenticate
 from taskqueue.web.calls import Call, Reply, read_body, request_id
 from taskqueue.web.document import with_document
@@ -29,7 +29,12 @@ from taskqueue.web.service import Service
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-OPERATIONS = with_document((*tasks.OPERATIONS, *dead_letters.OPERATIONS, *progress.OPERATIONS, *health.OPERATIONS))
+OPERATIONS = with_document(
+    (
+        *(*tasks.OPERATIONS, *explain.OPERATIONS, *simulate.OPERATIONS),
+        *(*dead_letters.OPERATIONS, *progress.OPERATIONS, *health.OPERATIONS),
+    )
+)
 Environ = Mapping[str, Any]
 _encode = msgspec.json.Encoder().encode
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from taskqueue.core.outcome import CLASSES
-from taskqueue.core.task import DEFAULT_TIMEOUT
+from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_TIMEOUT
 from taskqueue.web.fields import about, matching, one_of, plain_text, queue_name, span
 
 DAY = 86_400.0  # seconds
@@ -26,6 +26,10 @@ MediaType = Annotated[
 ]
 Timeout = Annotated[
     timedelta, span(0.1, 43_200, "Longest one attempt may take, from DNS to the last byte", default=DEFAULT_TIMEOUT)
+]
+ExpiresIn = Annotated[
+    timedelta,
+    span(0.1, 2 * YEAR.total_seconds(), "No attempt starts later than this after the submit", default=DEFAULT_EXPIRY),
 ]
 Retries = Annotated[int, about("Attempts after the first", ge=0, le=100)]
 Instant = Annotated[datetime, Meta(tz=True)]

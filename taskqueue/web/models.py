@@ -11,12 +11,13 @@ from msgspec import UNSET, Raw, UnsetType, field
 
 from taskqueue.core.outcome import CLASSES
 from taskqueue.core.reason import DeadReason
-from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_QUEUE, DEFAULT_RETRIES, Kind, WebhookEvent
+from taskqueue.core.task import DEFAULT_QUEUE, DEFAULT_RETRIES, Kind, WebhookEvent
 from taskqueue.web.fields import about, id_of, idempotency_key, one_of, plain_text, raw, span
 from taskqueue.web.kinds import (
     DAY,
     YEAR,
     Cursor,
+    ExpiresIn,
     Headers,
     Host,
     Instant,
@@ -30,7 +31,7 @@ from taskqueue.web.kinds import (
     Timeout,
     Url,
 )
-from taskqueue.web.policies import Backoff, DeathPattern, Reconcile, RetryPolicy
+from taskqueue.web.policies import Backoff, DeathPattern, OnLost, PoisonAfter, Reconcile, RetryPolicy
 from taskqueue.web.reading import Model
 from taskqueue.web.verdicts import Verdicts
 
@@ -81,21 +82,13 @@ class TaskFields(Model):
     retry_policy: RetryPolicy | UnsetType = UNSET
     verdict: Verdicts | UnsetType = UNSET
     reconcile: Reconcile | UnsetType = UNSET
-    on_lost: Annotated[Literal["retry", "dead"], about("What becomes of it when its worker vanishes")] = "retry"
-    poison_after: (
-        Annotated[int, about("Give up after so many failures in a row that were identical", ge=2, le=100)] | UnsetType
-    ) = UNSET
+    on_lost: OnLost = "retry"
+    poison_after: PoisonAfter | UnsetType = UNSET
     on_failure: Annotated[OnFailure, about("A task to submit if this one dies")] | UnsetType = UNSET
     on_success: Annotated[OnSuccess, about("A task to submit once this one has succeeded")] | UnsetType = UNSET
     delay: Annotated[timedelta, span(0, _YEAR, "Wait this long before the first attempt")] | UnsetType = UNSET
     run_at: Annotated[Instant, about("Start the first attempt no earlier, at most a year ahead")] | UnsetType = UNSET
-    expires_in: (
-        Annotated[
-            timedelta,
-            span(0.1, 2 * _YEAR, "No attempt starts later than this after the submit", default=DEFAULT_EXPIRY),
-        ]
-        | UnsetType
-    ) = UNSET
+    expires_in: ExpiresIn | UnsetType = UNSET
     expires_at: Annotated[Instant, about("No attempt starts later than this")] | UnsetType = UNSET
     queue: Queue = DEFAULT_QUEUE
     ordering_key: (

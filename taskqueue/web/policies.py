@@ -88,6 +88,10 @@ RetryPolicy = Annotated[
 ]
 
 
+OnLost = Annotated[Literal["retry", "dead"], about("What becomes of it when its worker vanishes")]
+PoisonAfter = Annotated[int, about("Give up after so many failures in a row that were identical", ge=2, le=100)]
+
+
 class Reconcile(Model):
     """Whom to ask, after an attempt that may have done work, whether it did."""
 

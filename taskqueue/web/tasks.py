@@ -43,6 +43,10 @@ _ONE = Answer("The task", resources.TaskAnswer)
         "webhookUrl": "https://your-app.example/api/on-complete",
         "retries": 3,
         "timeout": "2m",
+        "retryPolicy": [{"match": ["throttled", "status:409"], "charge": False, "within": "1h"}],
+        "verdict": [{"when": {"status": "2xx", "jsonPath": "$.error"}, "outcome": "fail"}],
+        "reconcile": {"url": "https://your-app.example/api/was-it-done", "onUnknown": "hold"},
+        "onFailure": {"match": ["partial:likely"], "task": {"targetUrl": "https://your-app.example/api/undo"}},
     },
 )
 def submit_task(service: Service, call: Call) -> Reply:
@@ -116,7 +120,7 @@ def list_attempts(service: Service, call: Call) -> Reply:
     project, task_id = call.caller.project, TaskId(call.thing())
     with service.database.read() as conn:
         if tasks.get(conn, project, task_id) is None:
-            raise _unknown()
+            raise unknown_task()
         found = tasks.attempts(conn, project, task_id)
     return Reply(200, {"items": [resources.attempt_answer(generation, attempt) for generation, attempt in found]})
 
@@ -134,7 +138,7 @@ def list_webhooks(service: Service, call: Call) -> Reply:
     project, task_id = call.caller.project, TaskId(call.thing())
     with service.database.read() as conn:
         if tasks.get(conn, project, task_id) is None:
-            raise _unknown()
+            raise unknown_task()
         found, now = tasks.webhooks(conn, project, task_id), service.database.now(conn)
     return Reply(200, {"items": [resources.brief_task(task, now=now) for task in found]})
 
@@ -154,7 +158,7 @@ def get_chain(service: Service, call: Call) -> Reply:
         found = tasks.chain(conn, call.caller.project, TaskId(call.thing()))
         now = service.database.now(conn)
     if found is None:
-        raise _unknown()
+        raise unknown_task()
     return Reply(200, {"items": [resources.brief_task(task, now=now) for task in found]})
 
 
@@ -247,11 +251,12 @@ def _found(service: Service, call: Call) -> tuple[Task | None, datetime]:
 
 def _whole(task: Task | None, now: datetime) -> Reply:
     if task is None:
-        raise _unknown()
+        raise unknown_task()
     return Reply(200, resources.whole_task(task, now=now))
 
 
-def _unknown() -> Problem:
+def unknown_task() -> Problem:
+    """The 404 of an id that no task of the caller has."""
     return Problem(NOT_FOUND, "there is no task with this id; an ended task is deleted after its retention")
 
 

@@ -358,9 +358,9 @@ def test_an_event_for_a_function_comes_with_its_caveat() -> None:
             "retried, for 6h at most; it uses up no retry",
         ),
         (
-            Policy(rules=(Rule(match=("timeout",)), Rule(match=("5xx", "status:500"), retries=1))),
+            Policy(rules=(Rule(match=("timeout",)), Rule(match=("status:5xx", "conflict"), retries=1))),
             answered(500),
-            "rule 1 of retryPolicy (5xx, status:500)",
+            "rule 1 of retryPolicy (status:5xx, conflict)",
             "retried up to once after what this rule matches",
         ),
         (

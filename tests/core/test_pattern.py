@@ -90,6 +90,11 @@ def test_a_misspelled_class_is_answered_with_the_one_that_may_be_meant() -> None
     assert "did you mean" not in refused("success")
 
 
+@pytest.mark.parametrize("status", ["409", "5xx", "500-599"])
+def test_a_bare_status_is_answered_with_the_pattern_that_is_meant(status: str) -> None:
+    assert refused(status).endswith(f'did you mean "status:{status}"?')
+
+
 @pytest.mark.parametrize(
     "text", ["", "40", "4000", "abc", "4xxx", "6xx", "1xx", "199", "600", "500-", "-500", "599-500", "٤٠٤", "5xx-6xx"]
 )

@@ -70,16 +70,14 @@ class Answer:
         "status",
     )
 
-    def __init__(self, *, whole: bool = False, read: frozenset[str] = _NO_NAMES, room: Room | None = None) -> None:
-        self._whole, self._read, self._room = whole, read, room or Room()
-        self._borrowed = 0  # of the room
-        self._full = False  # no more is kept
+    def __init__(self, room: Room, *, whole: bool = False, read: frozenset[str] = _NO_NAMES) -> None:
+        self._whole, self._read, self._room = whole, read, room
         self.status = 0
         self.head_complete = self.complete = self.cut = False
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
-        self._body_bytes = self._head_bytes = self._wire_bytes = self._interim = 0
-        self._keep_alive = self._extra = False
+        self._body_bytes = self._head_bytes = self._wire_bytes = self._interim = self._borrowed = 0
+        self._keep_alive = self._extra = self._full = False
         self._wrong: str | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
@@ -118,8 +116,9 @@ class Answer:
     def close(self) -> None:
         """Let go of the parser, which holds this object in a circle, and of the room: what was kept is used at once."""
         self._parser = None
-        self._room.left += self._borrowed
-        self._borrowed = 0
+        if self._borrowed:
+            self._room.left += self._borrowed
+            self._borrowed = 0
 
     def response(self) -> Response:
         """What is kept of the answer."""

@@ -87,7 +87,7 @@ class Transport:
         if connection is None:
             async with asyncio.timeout_at(deadline):
                 connection = await self._dialer.dial(target, addresses, trace, deadline=deadline)
-        answer = Answer(whole=request.whole, read=request.headers_read, room=self._room)
+        answer = Answer(self._room, whole=request.whole, read=request.headers_read)
         await connection.exchange(head, request.body, answer, trace, deadline=deadline)
         if connection.open:
             self._pool.put(connection)

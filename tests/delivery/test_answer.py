@@ -18,7 +18,7 @@ Verdict = tuple[str, Response | None]
 
 def read(pieces: list[bytes]) -> Verdict:
     """What a connection would make of ``pieces``, followed by the end of the connection."""
-    answer = Answer()
+    answer = Answer(Room())
     try:
         for piece in pieces:
             if answer.feed(piece):
@@ -80,14 +80,14 @@ def test_a_head_is_bounded_in_number_and_length(count: int, length: int, verdict
 
 
 def test_what_comes_behind_an_answer_does_not_change_it() -> None:
-    answer = Answer()
+    answer = Answer(Room())
     assert answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 500 Oops\r\nX-A: 1\r\n\r\nmore")
     assert answer.response() == Response(status=200, headers=(("content-length", "2"),), body=b"hi")
     assert not answer.reusable
 
 
 def test_little_is_held_of_a_body_in_crumbs() -> None:
-    answer = Answer()
+    answer = Answer(Room())
     answer.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     crumbs = b"1\r\nx\r\n" * 1000
     fed = 0
@@ -110,7 +110,7 @@ def kept(answer: Answer, *pieces: bytes) -> Response:
 
 def test_answers_share_the_room_in_which_bodies_are_kept_whole() -> None:
     room = Room(100_000)
-    first, second, third = (Answer(whole=True, room=room) for _ in range(3))
+    first, second, third = (Answer(room, whole=True) for _ in range(3))
     for answer in (first, second):
         answer.feed(HEAD)
         answer.feed(b"x" * 60_000)
@@ -125,14 +125,14 @@ def test_answers_share_the_room_in_which_bodies_are_kept_whole() -> None:
 
 
 def test_what_came_after_a_piece_without_room_is_not_glued_to_what_came_before() -> None:
-    response = kept(Answer(whole=True, room=Room(30_000)), b"a" * KEPT_BODY, b"b" * 60_000, b"c" * 10)
+    response = kept(Answer(Room(30_000), whole=True), b"a" * KEPT_BODY, b"b" * 60_000, b"c" * 10)
     assert response.body == b"a" * KEPT_BODY
     assert response.truncated
 
 
 def test_a_body_that_need_not_be_whole_takes_no_room() -> None:
     room = Room(100_000)
-    answer = Answer(room=room)
+    answer = Answer(room)
     answer.feed(HEAD)
     answer.feed(b"x" * 99_999)
     assert room.left == 100_000

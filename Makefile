@@ -43,6 +43,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/taskqueue settings --markdown > docs/settings.md
+	$(BIN)/taskqueue outcomes --into docs/outcomes.md
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

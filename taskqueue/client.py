@@ -303,6 +303,10 @@ class Tasks:
         """Every attempt on record, oldest first."""
         return cast("Sequence[Json]", self._call("GET", _path("tasks", task_id, "attempts"))[0]["items"])
 
+    def explain(self, task_id: str) -> Json:
+        """Why the task is where it is, what comes next and when, and what can be done, in words and in data."""
+        return self._call("GET", _path("tasks", task_id, "explain"))[0]
+
     def chain(self, task_id: str) -> Sequence[Task]:
         """The task, those before it and those that followed, oldest first."""
         return [Task(raw) for raw in self._call("GET", _path("tasks", task_id, "chain"))[0]["items"]]

@@ -18,6 +18,8 @@ COMMANDS = {
     "submit": "taskqueue.cli.submit:submit",
     "tasks": "taskqueue.cli.tasks:tasks",
     "dead": "taskqueue.cli.dead_letters:dead",
+    "simulate": "taskqueue.cli.simulate:simulate",
+    "outcomes": "taskqueue.cli.outcomes:outcomes",
     "doctor": "taskqueue.cli.doctor:doctor",
     "settings": "taskqueue.cli.settings:settings",
     "signing-secret": "taskqueue.cli.signing_secret:signing_secret",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from taskqueue.cli.explain import explain
 from taskqueue.cli.output import as_json, hint_at_more, print_json, print_table
 from taskqueue.cli.show import Surroundings, attempts_of, print_attempts, show_task
 from taskqueue.client import Task, TaskQueue
@@ -14,6 +15,9 @@ from taskqueue.client import Task, TaskQueue
 @click.group()
 def tasks() -> None:
     """Look at tasks and steer them."""
+
+
+tasks.add_command(explain)
 
 
 @tasks.command("list")

@@ -181,7 +181,7 @@ def _advice(task: Task, now: datetime, standing: Standing) -> list[str]:
     if task.state is TaskState.CANCELLED:
         return [ADVICE["cancelled"]] if ended(task).worst_partial > Partial.NO else []
     if task.state is TaskState.QUEUED and not task.held and due_at(task, now) > now:
-        return [f"Start it now: taskqueue tasks run-now {task.id}"]
+        return [f"To start it now, run: taskqueue tasks run-now {task.id}"]
     return []
 
 
@@ -190,7 +190,7 @@ def _advice_for_dead(task: Task, standing: Standing) -> list[str]:
     advice = [ADVICE[ending.cls]] if ending.cls is not None and ending.cls in ADVICE else []
     if task.dead_letter_id is None:
         return [*advice, "It cannot be redriven: its dead letter was deleted or is past its retention."]
-    advice.append(f"{_SAFETY[ending.worst_partial]} Redrive it: taskqueue dead redrive {task.dead_letter_id}")
+    advice.append(f"{_SAFETY[ending.worst_partial]} To redrive it, run: taskqueue dead redrive {task.dead_letter_id}")
     if standing.compensation_id is not None:
         advice.append(
             f"Task {standing.compensation_id} was submitted to compensate for this death: see how it ended; a redrive"

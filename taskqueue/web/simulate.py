@@ -70,25 +70,28 @@ class SimulateAnswer(Simulation):
 def simulate_policy(service: Service, call: Call) -> Reply:
     """Nothing is stored and nobody is called. Times are seconds from the first attempt, as if every attempt ended as
     soon as it begins; the worst case counts their timeouts too. After 500 attempts it is cut: `complete` is false."""
+    return Reply(200, simulate(call.text or b"{}", limits=Limits(lost_limit=service.settings.lost_limit)))
+
+
+OPERATIONS = (simulate_policy,)
+
+
+def simulate(text: bytes, *, limits: Limits) -> SimulateAnswer:
+    """What the policy in ``text``, a JSON object, would do. Raises a 422 that lists all that is wrong."""
     faults = Faults()
-    asked = read(call.text or b"{}", Simulate, faults)
+    asked = read(text, Simulate, faults)
     spec = _spec(asked, faults) if asked is not None else None
     faults.raise_any()
     assert asked is not None and spec is not None, "what cannot be read leaves a fault"
-    limits = Limits(lost_limit=service.settings.lost_limit)
     task = unsubmitted(spec, expires_in=either(asked.expires_in, DEFAULT_EXPIRY), now=_START)
     retry_after = either(asked.retry_after, None)
     outcomes = [supposed_outcome(name, retry_after=retry_after) for name in _names(asked)]
     made = plan(task, outcomes, now=_START, limits=limits, slow=False)
-    answer: SimulateAnswer = {
+    return {
         **forecast.in_seconds(made, _START),
         "worstCaseSeconds": round(worst_case(task, outcomes, now=_START, limits=limits) / timedelta(seconds=1), 3),
         "detail": forecast.in_words(made),
     }
-    return Reply(200, answer)
-
-
-OPERATIONS = (simulate_policy,)
 
 
 def _spec(asked: Simulate, faults: Faults) -> TaskSpec:

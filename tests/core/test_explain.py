@@ -90,7 +90,7 @@ def test_a_task_that_was_asked_to_wait_says_until_when() -> None:
     (blocker,) = told["blockedBy"]
     assert (blocker["kind"], blocker["until"]) == ("time", "2026-03-01T12:01:30.000Z")
     assert action(told) == ("attempt", "2026-03-01T12:01:30.000Z", None)
-    assert told["advice"] == [f"Start it now: taskqueue tasks run-now {TASK_ID}"]
+    assert told["advice"] == [f"To start it now, run: taskqueue tasks run-now {TASK_ID}"]
     assert told["lastOutcome"] is None
 
 
@@ -264,7 +264,7 @@ def test_a_dead_task_says_whether_it_is_safe_to_redrive(outcome: Outcome, words:
     told = explained(after_settlement(decided(running(), outcome)))
     assert told["advice"][0] == ADVICE[outcome.cls.name]
     assert told["advice"][1].startswith(words)
-    assert told["advice"][1].endswith(f"Redrive it: taskqueue dead redrive {LETTER}")
+    assert told["advice"][1].endswith(f"To redrive it, run: taskqueue dead redrive {LETTER}")
     assert told["next"] is None
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy import insert as insert_row
 
 from taskqueue.core import lifecycle
-from taskqueue.core.errors import Conflict
+from taskqueue.core.errors import Conflict, InvalidTask
 from taskqueue.core.outcome import Partial
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.target import Target
@@ -20,7 +20,7 @@ from taskqueue.store import lanes, loading, rows
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint
 from taskqueue.store.schema import dead_letters, ready, revisions, tasks
-from taskqueue.store.search import Page, labelled, read_cursor, write_cursor
+from taskqueue.store.search import NOT_OURS, Page, labelled, read_cursor, seal, unseal, write_cursor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,17 @@ class DeadLetterFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Dead letters of one fingerprint: the same failure of the same target."""
+
+    fingerprint: str
+    count: int
+    oldest: datetime
+    newest: datetime
+    example: DeadLetter  # the newest, its task without a body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
     """What an edited redrive changes from now on; ``None`` leaves it as it was."""
 
@@ -79,6 +90,24 @@ def search(
     found = conn.execute(statement.order_by(dead_letters.c.id.desc()).limit(limit + 1)).all()
     next_cursor = write_cursor(project, [row.id for row in found], limit)
     return Page(_read(conn, project, found[:limit], with_body=False), next_cursor)
+
+
+def groups(conn: Connection, project: str, wanted: DeadLetterFilter, *, cursor: str | None, limit: int) -> Page[Group]:
+    """The dead letters that fit, counted by fingerprint, the most frequent first.
+
+    Within one snapshot. A group whose count changes between two pages may be on both of them or on neither.
+    """
+    fits, count = conditions(project, wanted), func.count()
+    counted = select(dead_letters.c.fingerprint, count.label("size")).where(*fits).group_by("fingerprint")
+    if cursor is not None:
+        least, fingerprint = _read_place(cursor, project)
+        counted = counted.having(or_(count < least, and_(count == least, dead_letters.c.fingerprint > fingerprint)))
+    page = counted.order_by(count.desc(), dead_letters.c.fingerprint).limit(limit + 1).subquery()
+    its = select(dead_letters.c.id).where(*fits, dead_letters.c.fingerprint == page.c.fingerprint).limit(1)
+    ends = [its.order_by(order).scalar_subquery() for order in (dead_letters.c.id, dead_letters.c.id.desc())]
+    found = conn.execute(select(page, ends[0].label("oldest_id"), ends[1].label("newest_id"))).all()
+    found = sorted(found, key=lambda row: (-row.size, row.fingerprint))
+    return Page(_groups(conn, project, found[:limit]), _place(found, project, limit))
 
 
 def get(conn: Connection, project: str, dead_letter_id: DeadLetterId) -> DeadLetter | None:
@@ -158,6 +187,36 @@ def conditions(project: str, wanted: DeadLetterFilter) -> list[ColumnElement[boo
     if not wanted.include_redriven:
         found.append(columns.redriven_at.is_(None))
     return found
+
+
+def _groups(conn: Connection, project: str, found: Sequence[Any]) -> list[Group]:
+    ids = {id_ for row in found for id_ in (row.oldest_id, row.newest_id)}
+    letters = {row.id: row for row in conn.execute(_THESE, {"of_project": project, "ids": list(ids)})}
+    examples = _read(conn, project, [letters[row.newest_id] for row in found], with_body=False)
+    return [
+        Group(
+            fingerprint=row.fingerprint,
+            count=row.size,
+            oldest=letters[row.oldest_id].died_at,
+            newest=example.died_at,
+            example=example,
+        )
+        for row, example in zip(found, examples, strict=True)
+    ]
+
+
+def _place(found: Sequence[Any], project: str, limit: int) -> str | None:
+    if len(found) <= limit:
+        return None
+    last = found[limit - 1]
+    return seal(f"{last.size} {last.fingerprint}".encode(), project)
+
+
+def _read_place(cursor: str, project: str) -> tuple[int, str]:
+    count, separator, fingerprint = unseal(cursor, project).partition(b" ")
+    if not separator or not count.isdigit() or len(count) > 18 or not fingerprint.isalnum():
+        raise InvalidTask("/cursor", NOT_OURS)
+    return int(count), fingerprint.decode()
 
 
 def _read(conn: Connection, project: str, found: Sequence[Any], *, with_body: bool) -> list[DeadLetter]:
@@ -240,6 +299,9 @@ def _edited(conn: Connection, task: Task, edits: Edits) -> Task:
 
 _MINE = (dead_letters.c.project == bindparam("of_project"), dead_letters.c.id == bindparam("of_id"))
 _ONE = select(dead_letters).where(*_MINE)
+_THESE = select(dead_letters).where(
+    dead_letters.c.project == bindparam("of_project"), dead_letters.c.id.in_(bindparam("ids", expanding=True))
+)
 _FIRST_EXPIRY = select(tasks.c.expires_at).where(
     tasks.c.project == bindparam("of_project"), tasks.c.id == bindparam("of_id")
 )

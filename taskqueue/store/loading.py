@@ -22,7 +22,7 @@ from taskqueue.core.task import (
 from taskqueue.store import rows
 from taskqueue.store.schema import attempts, dead_letters, endings, ready, revisions, tasks
 
-MOST_ATTEMPTS = 1000  # of one task: who is deferred for days has many
+MOST = 1000  # of one list: a task that is deferred for days has many attempts
 
 
 def load(conn: Connection, project: str, ids: Sequence[TaskId], *, with_body: bool = True) -> dict[TaskId, Task]:
@@ -91,7 +91,7 @@ def attempts_of_generation(
     found: dict[TaskId, list[Attempt]] = {task_id: [] for task_id, _ in generations}
     if generations:
         key = {"of_project": project, "ids": list(found), "generations": generations}
-        for row in conn.execute(_OF_GENERATIONS, {**key, "max_excerpts": max_excerpts, "most": MOST_ATTEMPTS}):
+        for row in conn.execute(_OF_GENERATIONS, {**key, "max_excerpts": max_excerpts, "most": MOST}):
             found[TaskId(row.task_id)].append(rows.attempt_of(row))
     return found
 

@@ -23,6 +23,8 @@ Source = tuple[Table, Any, list[ColumnElement[bool]]]  # where ids of tasks come
 LIVING = ("scheduled", "queued", "running", "retrying")
 ENDED = ("succeeded", "dead", "cancelled")
 
+NOT_OURS = "not a cursor of this list; start without one"
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
@@ -62,20 +64,32 @@ def search(
 
 def write_cursor(project: str, ids: Sequence[UUID], limit: int) -> str | None:
     """Where the next page starts, when one more than ``limit`` was found. It is worth nothing in another project."""
-    if len(ids) <= limit:
-        return None
-    return base64.urlsafe_b64encode(ids[limit - 1].bytes + project.encode()).decode().rstrip("=")
+    return seal(ids[limit - 1].bytes, project) if len(ids) > limit else None
 
 
 def read_cursor(cursor: str, project: str) -> UUID:
     """The id behind a cursor; ``InvalidTask`` names the parameter when it is not one of ours."""
+    place = unseal(cursor, project)
+    if len(place) != 16:
+        raise InvalidTask("/cursor", NOT_OURS)
+    return UUID(bytes=place)
+
+
+def seal(place: bytes, project: str) -> str:
+    """A place in a list of ``project`` as a cursor."""
+    return base64.urlsafe_b64encode(place + b"\0" + project.encode()).decode().rstrip("=")
+
+
+def unseal(cursor: str, project: str) -> bytes:
+    """The place behind a cursor; ``InvalidTask`` names the parameter when it does not belong to ``project``."""
     try:
         blob = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         blob = b""
-    if len(blob) < 16 or blob[16:] != project.encode():
-        raise InvalidTask("/cursor", "not a cursor of this list; start without one")
-    return UUID(bytes=blob[:16])
+    place, separator, owner = blob.rpartition(b"\0")
+    if not separator or owner != project.encode():
+        raise InvalidTask("/cursor", NOT_OURS)
+    return place
 
 
 def _sources(wanted: TaskFilter, project: str, now: datetime) -> list[Source]:

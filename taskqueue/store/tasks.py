@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict, StoreUnavailable
@@ -36,6 +36,18 @@ def webhooks(conn: Connection, project: str, task_id: TaskId) -> list[Task]:
     ids = conn.execute(_WEBHOOKS, {"of_project": project, "of_task": task_id}).scalars().all()
     found = loading.load(conn, project, [TaskId(id_) for id_ in ids], with_body=False)
     return [found[TaskId(id_)] for id_ in reversed(ids)]
+
+
+def chain(conn: Connection, project: str, task_id: TaskId) -> list[Task] | None:
+    """The task with all that follow from the same first one, oldest first, without bodies (``spec.body`` is ``None``);
+    ``None`` if unknown. Of more than a thousand, the oldest thousand; those that retention took are missing."""
+    root = conn.execute(_ROOT, {"of_project": project, "of_task": task_id}).scalar()
+    if root is None:
+        return None
+    key = {"of_project": project, "of_root": root}
+    ids = [TaskId(root), *(TaskId(id_) for id_ in conn.execute(_FOLLOWING, key).scalars())][: loading.MOST]
+    found = loading.load(conn, project, ids, with_body=False)
+    return [found[id_] for id_ in ids if id_ in found]
 
 
 def ended(conn: Connection, waited_for: Sequence[tuple[str, TaskId]]) -> set[TaskId]:
@@ -108,7 +120,7 @@ _ATTEMPTS = (
         attempts_table.c.task_id == bindparam("of_task"),
     )
     .order_by(attempts_table.c.generation.desc(), attempts_table.c.number.desc())
-    .limit(loading.MOST_ATTEMPTS)
+    .limit(loading.MOST)
 )
 _WEBHOOKS = (
     select(tasks.c.id)
@@ -117,7 +129,16 @@ _WEBHOOKS = (
         tasks.c.cause_task_id == bindparam("of_task"),
     )
     .order_by(tasks.c.cause_generation.desc(), tasks.c.cause_seq.desc())
-    .limit(loading.MOST_ATTEMPTS)
+    .limit(loading.MOST)
+)
+_ROOT = select(func.coalesce(tasks.c.root_id, tasks.c.id)).where(
+    tasks.c.project == bindparam("of_project"), tasks.c.id == bindparam("of_task")
+)
+_FOLLOWING = (
+    select(tasks.c.id)
+    .where(tasks.c.project == bindparam("of_project"), tasks.c.root_id == bindparam("of_root"))
+    .order_by(tasks.c.id)
+    .limit(loading.MOST)
 )
 _ALIVE = select(ready.c.task_id).where(
     ready.c.project == bindparam("of_project"),

@@ -35,7 +35,13 @@ def crowd(conn: Connection) -> None:
     Only the hot rows are all there: their tasks cost the most to insert, and a quarter of them makes the same plans.
     """
     alone, count = "not cancelled and ready.ordering_key is null", WAITING[conn.dialect.name]
-    _copy(conn, tasks, f"id in (select task_id from ready where {alone})", 1, WAITING["sqlite"] + ENDED)
+    _copy(
+        conn,
+        tasks,
+        f"root_id is null and id in (select task_id from ready where {alone})",
+        1,
+        WAITING["sqlite"] + ENDED,
+    )
     _copy(conn, ready, f"lease_token is null and {alone}", 1, count)
     _copy(conn, ready, f"lease_token is not null and {alone}", count + 1, count + LEASED)
     ended = (count + LEASED + 1, count + LEASED + ENDED)

@@ -107,8 +107,8 @@ class _Picture:
                 yield f"counts {(row.charged, row.lost, row.deferred)} do not fit its attempts"
             if row.lost > lost or (row.lost < lost and not policy.all_rules):
                 yield f"{row.lost} of {lost} lost attempts count as lost"
-            if lost > self.limits.lost_limit + 1 or charged > self._budget(key, policy) + 1:
-                yield f"tried too often: {charged} charged, {lost} lost"
+            if row.lost > self.limits.lost_limit + 1 or charged > self._budget(key, policy) + 1:
+                yield f"tried too often: {charged} charged, {row.lost} lost"
             if policy.reconcile is None and any(attempt.kind != "call" for attempt in found):
                 yield "somebody was asked, though nobody was named"
 

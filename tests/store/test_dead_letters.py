@@ -14,14 +14,14 @@ from taskqueue.core.lifecycle import expire
 from taskqueue.core.outcome import Partial, Phase, failed
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.target import parse_target
-from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, Kind, Task, TaskState
+from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, FollowUp, Kind, Task, TaskState
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits
 from tests.store import plans
 from tests.store.invariants import faults
 from tests.store.threads import at_once
-from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, settle_one, submit_one
+from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, new_task, settle_one, submit_one
 from tests.support.clock import Clock
 
 ALL = DeadLetterFilter()
@@ -360,3 +360,19 @@ def test_a_removed_letter_is_forgotten_and_its_task_is_not(database: Database) -
     assert get(database, letter) is None
     assert redrive(database, letter.id) is None
     assert look_up(database, dead.id).state is TaskState.DEAD
+
+
+def test_a_compensated_death_is_redriven_only_when_forced(database: Database) -> None:
+    dead = kill_one(database, on_failure=FollowUp(task=new_task(delay=timedelta(hours=1))))
+    (letter,) = search(database)
+    assert letter.compensation_id is not None
+    with database.begin() as conn, pytest.raises(Conflict, match=f'{letter.compensation_id}.*"force": true'):
+        dead_letters.redrive(conn, database, "default", letter.id)
+    assert look_up(database, dead.id).state is TaskState.DEAD
+    with database.begin() as conn:
+        again = dead_letters.redrive(conn, database, "default", letter.id, force=True)
+    assert again is not None
+    assert again.state is TaskState.QUEUED
+    for force in (False, True):
+        with database.begin() as conn, pytest.raises(Conflict, match="redriven before"):
+            dead_letters.redrive(conn, database, "default", letter.id, force=force)

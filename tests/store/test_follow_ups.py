@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
@@ -233,3 +234,48 @@ def test_a_task_of_another_project_is_followed_in_its_own(database: Database) ->
     assert claim_one(database).spec.project == "acme"
     with database.read() as conn:
         assert tasks.get(conn, "default", task.id) is None
+
+
+def test_the_family_of_a_task_is_seen_from_any_member(database: Database, clock: Clock) -> None:
+    twice = FollowUp(task=new_task(queue="undo", on_success=FollowUp(task=new_task(queue="last"))))
+    root, stranger = submit_one(database, on_failure=twice), submit_one(database)
+    for _ in range(2):
+        (found,) = (each for each in claim_all(database) if each.id == root.id)
+        settle_one(database, found, answer(400))
+        clock.advance(seconds=1)
+        if look_up(database, root.id).progress.generation == 1:
+            redrive(database)
+    first, second = following(database, root.id)
+    for task in claim_all(database):
+        settle_one(database, task, answer(200))
+    family = [root.id, first.id, second.id]
+    family += [child.id for member in (first, second) for child in following(database, member.id)]
+    for member in family:
+        found = chain(database, member)
+        assert found is not None
+        assert [task.id for task in found] == sorted(family)
+        assert found[0].spec.body is None
+    assert [task.id for task in chain(database, stranger.id) or ()] == [stranger.id]
+
+
+def test_nobody_sees_a_chain_of_another_project(database: Database) -> None:
+    task = submit_one(database, **FOLLOWED, project="acme")
+    settle_one(database, claim_one(database), answer(400))
+    assert chain(database, task.id) is None
+    assert len(chain(database, task.id, project="acme") or ()) == 2
+    assert chain(database, TaskId(uuid4())) is None
+
+
+def test_of_a_long_chain_the_oldest_thousand_are_seen(database: Database) -> None:
+    root = submit_one(database)
+    submit(database, *(new_task(parent_id=root.id, root_id=root.id) for _ in range(1000)))
+    with database.begin() as conn:  # no ending asked for so many
+        found = tasks.chain(conn, "default", root.id)
+        assert found is not None
+        assert (len(found), found[0].id) == (1000, root.id)
+        conn.execute(tasks_table.update().values(parent_id=None, root_id=None))
+
+
+def chain(database: Database, task_id: TaskId, *, project: str = "default") -> list[Task] | None:
+    with database.read() as conn:
+        return tasks.chain(conn, project, task_id)

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy import update
 
-from taskqueue.core.task import Kind, Task, TaskState
+from taskqueue.core.task import FollowUp, Kind, Task, TaskState
 from taskqueue.store import dead_letters, operations
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
@@ -16,7 +16,7 @@ from taskqueue.store.operations import BATCH, Operation
 from taskqueue.store.schema import tasks as tasks_table
 from tests.store.steps import settle_all
 from tests.store.threads import at_once, results
-from tests.support.builders import claim_all, look_up, new_task, submit
+from tests.support.builders import claim_all, kill_one, look_up, new_task, submit
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -191,6 +191,17 @@ def test_one_redriven_by_hand_meanwhile_is_passed_over(database: Database) -> No
     ended = get(database, operation)
     assert (ended.matched, ended.done, ended.skipped, ended.failed) == (3, 2, 1, 0)
     assert {look_up(database, task.id).progress.generation for task in dead} == {2}
+
+
+def test_a_compensated_death_is_passed_over(database: Database) -> None:
+    compensated = kill_one(database, on_failure=FollowUp(task=new_task(delay=timedelta(hours=1))))
+    plain = kill_one(database)
+    operation = start(database)
+    advance_until_done(database, operation)
+    found = get(database, operation)
+    assert (found.matched, found.done, found.failed, found.skipped) == (2, 1, 0, 1)
+    states = [look_up(database, task.id).state for task in (compensated, plain)]
+    assert states == [TaskState.DEAD, TaskState.QUEUED]
 
 
 def test_one_that_cannot_be_redriven_is_counted_and_stops_no_other(database: Database) -> None:

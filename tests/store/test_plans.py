@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from taskqueue.core.task import Kind
+from taskqueue.core.policy import OnUnknown, Policy, Reconcile
+from taskqueue.core.task import FollowUp, Kind, Task
 from taskqueue.store import dead_letters, leases, migrations, retention, search, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
@@ -21,7 +22,17 @@ from taskqueue.store.submissions import IdempotencyKey
 from tests.store.crowd import clear, crowd
 from tests.store.overhear import Said, overheard, plan_of
 from tests.store.steps import decided, settle
-from tests.support.builders import LEASE, answer, claim_all, kill_one, new_task, submit, submit_one
+from tests.support.builders import (
+    LEASE,
+    answer,
+    claim_all,
+    claim_one,
+    kill_one,
+    new_task,
+    settle_one,
+    submit,
+    submit_one,
+)
 from tests.support.clock import Clock
 
 TABLES = "ready|tasks|attempts|endings|idempotency_keys|dead_letters|task_labels"
@@ -35,6 +46,9 @@ THROUGH = {
     "enter a lane": "ix_ready_lane",
     "leave a lane": "ix_ready_lane",
     "prune": "ix_endings_never_died",
+    "chain": "ix_tasks_chain",
+    "group dead letters": "ix_dead_letters_fingerprint",
+    "group dead letters of one kind": "ix_dead_letters_fingerprint",
 }
 
 
@@ -77,6 +91,7 @@ def listen_to_everything(database: Database, clock: Clock) -> dict[str, list[Sai
 
     key = IdempotencyKey("default", "k", b"x")
     kill_one(database, labels=("red",))
+    root = followed(database, hear, clock)
     submit(database, new_task(ordering_key="a"), new_task(ordering_key="a"), *(new_task() for _ in range(5)))
     claimed = hear("claim", claim_all, database, limit=6)
     in_lane, first, second, third, *_ = sorted(claimed, key=lambda task: task.spec.ordering_key is None)
@@ -88,6 +103,8 @@ def listen_to_everything(database: Database, clock: Clock) -> dict[str, list[Sai
     hear("leave a lane", settle, database, decided(database, in_lane, answer(200)))
     hear("settle", settle, database, decided(database, first, answer(400)), decided(database, second, answer(500)))
     hear("get", look, tasks.get, "default", first.id)
+    hear("get after an asking", look, tasks.get, "default", root.id)
+    hear("chain", look, tasks.chain, "default", root.id)
     hear("attempts", look, tasks.attempts, "default", first.id)
     hear("webhooks", look, tasks.webhooks, "default", first.id)
     hear("ended", look, tasks.ended, [("default", first.id)])
@@ -108,6 +125,10 @@ def listen_to_everything(database: Database, clock: Clock) -> dict[str, list[Sai
         "search all dead letters": DeadLetterFilter(include_redriven=True),
     }.items():
         hear(name, look, dead_letters.search, "default", of, **page)
+    hear("group dead letters", look, dead_letters.groups, "default", DeadLetterFilter(), **page)
+    hear(
+        "group dead letters of one kind", look, dead_letters.groups, "default", DeadLetterFilter(kind=Kind.TASK), **page
+    )
     hear("redrive", write, dead_letters.redrive, "default", letter.id)
     now = first.created_at
     for name, wanted in {
@@ -118,3 +139,15 @@ def listen_to_everything(database: Database, clock: Clock) -> dict[str, list[Sai
     }.items():
         hear(name, look, search.search, "default", wanted, now=now, **page)
     return said
+
+
+def followed(database: Database, hear: Callable[..., Any], clock: Clock) -> Task:
+    """A death that somebody was asked about, and what follows it."""
+    asking = Reconcile(url="https://target.example/done", timeout=timedelta(seconds=1), on_unknown=OnUnknown.HOLD)
+    undo = FollowUp(task=new_task(delay=timedelta(days=1)))
+    task = submit_one(database, policy=Policy(reconcile=asking), on_failure=undo)
+    settle_one(database, claim_one(database), answer(500), jitter=0.0)
+    clock.advance(seconds=1)
+    asked = claim_one(database)
+    hear("settle with a follow-up", settle_one, database, asked, answer(200, body=b'{"state": "unknown"}'))
+    return task

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 LEASE = BACKOFF = 50
 LOST_LIMIT = 3
+ASKS = 5  # without an answer, then nobody knows
 
 
 @dataclass(slots=True, eq=False)
@@ -18,6 +19,9 @@ class Modelled:
     key: str | None
     retries: int
     told: bool
+    policy: str | None
+    undo: str | None  # the reason to die that is compensated; "any" for all
+    followed: bool  # when it succeeds
     life: int
     not_before: int
     expires_at: int
@@ -33,6 +37,11 @@ class Modelled:
     lease_until: int = 0
     tombstone: bool = False
     redriven: bool = True  # its last death, if it died
+    compensated: bool = False
+    failed: int = 0  # charged failures that were not rejections, in this generation
+    asking: bool = False  # the next attempt asks whether the work was done
+    then: str | None = None  # why it dies if it was not; None: it does not
+    unanswered: int = 0
 
     def counters(self) -> tuple[int, int, int, int, int, int]:
         return self.generation, self.seq, self.number, self.charged, self.lost, self.deferred
@@ -40,16 +49,29 @@ class Modelled:
 
 @dataclass(slots=True)
 class Model:
-    """All tasks, the lanes they wait in, and the webhooks that are owed."""
+    """All tasks, the lanes they wait in, and how many webhooks and follow-ups are owed."""
 
     now: int = 0
     tasks: list[Modelled] = field(default_factory=list)
     lanes: dict[str, list[Modelled]] = field(default_factory=dict)
-    hooks: int = 0  # that wait to be sent
+    errands: int = 0  # webhooks and follow-ups that wait to be sent
 
-    def submit(self, key: str | None, *, delay: int, life: int, retries: int, told: bool) -> Modelled:
+    def submit(
+        self,
+        key: str | None,
+        *,
+        delay: int,
+        life: int,
+        retries: int,
+        told: bool,
+        policy: str | None,
+        undo: str | None,
+        followed: bool,
+    ) -> Modelled:
         expires_at = self.now + life
-        task = Modelled(key, retries, told, life - delay, self.now + delay, expires_at, expires_at)
+        task = Modelled(
+            key, retries, told, policy, undo, followed, life - delay, self.now + delay, expires_at, expires_at
+        )
         self.tasks.append(task)
         self._enter(task)
         return task
@@ -72,22 +94,66 @@ class Model:
     def settle(self, task: Modelled, outcome: str) -> None:
         """``outcome``: succeeded, rejected, failed, deferred or lost."""
         task.seq += 1
-        task.charged += outcome in ("succeeded", "rejected", "failed")
+        if task.asking:
+            self._hear(task, outcome)
+            return
+        free = outcome == "deferred" or (outcome == "failed" and task.policy == "free")
+        task.charged += outcome in ("succeeded", "rejected", "failed") and not free
+        task.failed += outcome == "failed" and not free
         task.lost += outcome == "lost"
-        task.deferred += outcome == "deferred"
+        task.deferred += free
         wait = 0 if outcome == "lost" else BACKOFF
+        reason = None if free else self._reason_to_die(task, outcome)
+        uncertain = (task.policy or "").startswith("ask") and outcome in ("failed", "lost")
         if outcome == "succeeded":
             self._end(task, "succeeded")
-        elif outcome == "rejected":
-            self._die(task, "rejected")
-        elif outcome == "lost" and task.lost > LOST_LIMIT:
-            self._die(task, "lost")
-        elif outcome == "failed" and task.charged > task.retries:
-            self._die(task, "exhausted")
         elif self.now + wait >= task.expires_at:
-            self._die(task, "expired")
+            self._die(task, self._unasked(task, reason) if uncertain else reason or "expired")
+        elif uncertain:
+            task.asking, task.then, task.unanswered = True, reason, 0
+            self._wait(task, wait)
+        elif reason is not None:
+            self._die(task, reason)
         else:
-            task.state, task.not_before = "queued", self.now + wait
+            self._wait(task, wait)
+
+    def _reason_to_die(self, task: Modelled, outcome: str) -> str | None:
+        if outcome == "rejected":
+            return "rejected"
+        if outcome == "lost":
+            return "lost" if task.lost > LOST_LIMIT or task.policy == "lost is dead" else None
+        if outcome == "failed" and task.policy == "poison" and task.failed >= 2:
+            return "poison"
+        if outcome == "failed" and task.policy == "one more":
+            return "exhausted" if task.failed > 1 else None
+        return "exhausted" if outcome == "failed" and task.charged > task.retries else None
+
+    def _hear(self, task: Modelled, said: str) -> None:
+        """``said``: succeeded for done, deferred for not done, rejected for unknown; there is no answer in the rest."""
+        task.deferred += 1
+        task.asking = False
+        if said == "succeeded":
+            self._end(task, "succeeded")
+            return
+        pause = 2 ** (task.unanswered + 1)
+        if said in ("failed", "lost") and task.unanswered + 1 < ASKS and self.now + pause < task.expires_at:
+            task.asking, task.unanswered = True, task.unanswered + 1
+            self._wait(task, pause)
+            return
+        reason = task.then
+        if said != "deferred":
+            reason = {"ask or hold": "uncertain", "ask or fail": reason or "rejected"}.get(task.policy or "", reason)
+        if reason is None:
+            self._wait(task, 0)
+        else:
+            self._die(task, reason)
+
+    @staticmethod
+    def _unasked(task: Modelled, reason: str | None) -> str:
+        return "uncertain" if task.policy == "ask or hold" else reason or "expired"
+
+    def _wait(self, task: Modelled, span: int) -> None:
+        task.state, task.not_before = "queued", self.now + span
 
     def lapsed(self) -> list[Modelled]:
         """Leases past their end, those of tombstones included."""
@@ -98,13 +164,15 @@ class Model:
 
     def expire(self, task: Modelled) -> None:
         task.seq += 1
-        self._die(task, "expired")
+        self._die(task, self._unasked(task, task.then) if task.asking else "expired")
 
     def cancel(self, task: Modelled) -> None:
         task.seq += 1
         if task.state == "running":
-            task.tombstone, task.charged, task.state = True, task.charged + 1, "cancelled"
-            self.hooks += task.told
+            task.tombstone, task.state = True, "cancelled"
+            task.deferred += task.asking
+            task.charged += not task.asking
+            self.errands += task.told
         else:
             self._end(task, "cancelled")
 
@@ -117,7 +185,8 @@ class Model:
 
     def redrive(self, task: Modelled) -> None:
         task.generation, task.seq, task.redriven = task.generation + 1, task.seq + 1, True
-        task.number = task.charged = task.lost = task.deferred = 0
+        task.number = task.charged = task.lost = task.deferred = task.failed = 0
+        task.asking = False
         task.state, task.reason, task.not_before = "queued", None, self.now
         task.expires_at = max(task.first_expiry, self.now + task.life)
         self._enter(task)
@@ -135,9 +204,11 @@ class Model:
 
     def _die(self, task: Modelled, reason: str) -> None:
         task.reason, task.redriven = reason, False
+        task.compensated = task.undo in ("any", reason)
+        self.errands += task.compensated
         self._end(task, "dead")
 
     def _end(self, task: Modelled, state: str) -> None:
         task.state = state
-        self.hooks += task.told
+        self.errands += task.told + (task.followed and state == "succeeded")
         self._leave(task)

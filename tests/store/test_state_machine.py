@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,8 +26,9 @@ from sqlalchemy import delete
 from taskqueue.core.errors import Conflict
 from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import Outcome, lapsed
+from taskqueue.core.policy import NO_POLICY, OnLost, OnUnknown, Policy, Reconcile, Rule
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import Kind, Lease, Task, TaskState
+from taskqueue.core.task import FollowUp, Kind, Lease, Task, TaskState
 from taskqueue.core.terms import Limits
 from taskqueue.store import dead_letters, leases, loading, tasks
 from taskqueue.store.database import Database
@@ -48,6 +50,38 @@ OUTCOMES = {
     "deferred": answer(429),
     "lost": lapsed(),
 }
+# The same words for a task that somebody is asked about: done, unknown, no answer, not done.
+SAID = {
+    **OUTCOMES,
+    "succeeded": answer(200, body=b'{"state": "done"}'),
+    "rejected": answer(200, body=b'{"state": "unknown"}'),
+    "failed": answer(500),
+    "deferred": answer(200, body=b'{"state": "not-done"}'),
+}
+
+
+def _asking(on_unknown: OnUnknown) -> Policy:
+    return Policy(
+        reconcile=Reconcile(url="https://caller.example/done", timeout=timedelta(seconds=1), on_unknown=on_unknown)
+    )
+
+
+POLICIES = {
+    None: NO_POLICY,
+    "ask": _asking(OnUnknown.RETRY),
+    "ask or hold": _asking(OnUnknown.HOLD),
+    "ask or fail": _asking(OnUnknown.FAIL),
+    "lost is dead": Policy(on_lost=OnLost.DEAD),
+    "poison": Policy(poison_after=2),
+    "one more": Policy(rules=(Rule(match=("status:5xx",), retries=1, backoff=FIXED),)),
+    "free": Policy(rules=(Rule(match=("server_error",), charge=False),)),
+}
+UNDO = {
+    None: None,
+    "any": FollowUp(task=new_task()),
+    "exhausted": FollowUp(task=new_task(), match=("reason:exhausted",)),
+    "lost": FollowUp(task=new_task(), match=("function_*", "reason:lost")),
+}
 some = st.randoms(use_true_random=False)
 
 
@@ -60,6 +94,9 @@ class Asked(NamedTuple):
     retries: int
     told: bool
     repeat: str | None
+    policy: str | None
+    undo: str | None
+    followed: bool
 
 
 submissions = st.builds(
@@ -70,6 +107,9 @@ submissions = st.builds(
     retries=st.integers(0, 2),
     told=st.booleans(),
     repeat=st.sampled_from([None, None, "k1", "k2"]),
+    policy=st.sampled_from([None, *POLICIES]),
+    undo=st.sampled_from(list(UNDO)),
+    followed=st.booleans(),
 )
 
 
@@ -106,6 +146,9 @@ class Lives(RuleBasedStateMachine):
             retries=asked.retries,
             backoff=FIXED,
             webhook_url="https://caller.example/hook" if asked.told else None,
+            policy=POLICIES[asked.policy],
+            on_failure=UNDO[asked.undo],
+            on_success=FollowUp(task=new_task()) if asked.followed else None,
         )
         repeat = IdempotencyKey("default", asked.repeat, b"x") if asked.repeat else None
         receipt = submit(self.database, new, key=repeat)
@@ -115,7 +158,14 @@ class Lives(RuleBasedStateMachine):
             assert receipt.tasks[0].id == self.ids[before].id
             return
         modelled = self.model.submit(
-            asked.key, delay=asked.delay, life=asked.life, retries=asked.retries, told=asked.told
+            asked.key,
+            delay=asked.delay,
+            life=asked.life,
+            retries=asked.retries,
+            told=asked.told,
+            policy=asked.policy,
+            undo=asked.undo,
+            followed=asked.followed,
         )
         self.ids[modelled] = receipt.tasks[0]
         if asked.repeat:
@@ -125,10 +175,10 @@ class Lives(RuleBasedStateMachine):
     def claim(self, limit: int) -> None:
         due = {self.ids[task].id: task for task in self.model.due()}
         found = leases.claim(self.database, worker="w", limit=limit, lease=timedelta(seconds=LEASE)).tasks
-        assert len(found) == min(limit, len(due) + self.model.hooks)
+        assert len(found) == min(limit, len(due) + self.model.errands)
         for task in found:
-            if task.spec.kind is Kind.WEBHOOK:
-                self.model.hooks -= 1
+            if task.spec.kind is Kind.WEBHOOK or task.spec.parent_id is not None:
+                self.model.errands -= 1
                 assert self._settle(task, answer(200))
             else:
                 modelled = due.pop(task.id)
@@ -141,18 +191,29 @@ class Lives(RuleBasedStateMachine):
         wanted = [(modelled, task) for modelled, task in self.claimed if self._holds(modelled, task) != stale]
         if wanted:
             modelled, task = dice.choice(wanted)
-            assert self._settle(task, OUTCOMES[outcome]) == (not stale)
+            assert self._settle(task, self._outcome(task, outcome)) == (not stale)
             if not stale:
                 self.model.settle(modelled, outcome)
 
     @precondition(lambda self: self.model.due())
     @rule(outcome=st.sampled_from(["succeeded", "rejected", "rejected", "failed"]))
     def run(self, outcome: str) -> None:
+        self.run_all(outcome)
+
+    @precondition(lambda self: self.model.due())
+    @rule(times=st.sampled_from([2, 4, 6]))
+    def fail(self, times: int) -> None:
+        """Whoever is called or asked does not know what to say, time and again."""
+        for _ in range(times):
+            self.run_all("failed")
+            self.wait(1)
+
+    def run_all(self, outcome: str) -> None:
         """Claim and settle all that is due, as a worker does when nothing comes between."""
         self.claim(100)
         for modelled, task in self.claimed:
             if self._holds(modelled, task):
-                assert self._settle(task, OUTCOMES[outcome])
+                assert self._settle(task, self._outcome(task, outcome))
                 self.model.settle(modelled, outcome)
 
     @precondition(lambda self: self.model.due())
@@ -255,19 +316,21 @@ class Lives(RuleBasedStateMachine):
             self.model.run_now(modelled)
 
     @precondition(lambda self: any(task.reason for task in self.model.tasks))
-    @rule(dice=some)
-    def redrive(self, dice: Any) -> None:
-        self.redrive_one(dice)
-        self.redrive_one(dice)
+    @rule(dice=some, force=st.booleans())
+    def redrive(self, dice: Any, force: bool) -> None:
+        self.redrive_one(dice, force=force)
+        self.redrive_one(dice, force=force)
 
-    def redrive_one(self, dice: Any) -> None:
+    def redrive_one(self, dice: Any, *, force: bool) -> None:
         wanted = DeadLetterFilter(include_redriven=True)
         with self.database.begin() as conn:
             letters = dead_letters.search(conn, "default", wanted, cursor=None, limit=100).items
             letter = dice.choice(letters)
             modelled = next(task for task in self.model.tasks if self.ids[task].id == letter.task.id)
             allowed = letter.generation == modelled.generation and not modelled.redriven
-            assert self._allowed(dead_letters.redrive, conn, self.database, "default", letter.id) == allowed
+            allowed = allowed and (force or not modelled.compensated)
+            again = partial(dead_letters.redrive, force=force)
+            assert self._allowed(again, conn, self.database, "default", letter.id) == allowed
         if allowed:
             self.model.redrive(modelled)
 
@@ -294,6 +357,10 @@ class Lives(RuleBasedStateMachine):
         with self.database.begin() as conn:
             settlement = decide(task, outcome, now=self.database.now(conn), jitter=1.0, limits=Limits())
             return leases.settle(conn, self.database, [settlement]) == set()
+
+    @staticmethod
+    def _outcome(task: Task, word: str) -> Outcome:
+        return (OUTCOMES if task.progress.memory.asking is None else SAID)[word]
 
     def _newest(self, modelled: Modelled, task: Task) -> bool:
         return (task.progress.generation, task.progress.number) == (modelled.generation, modelled.number)

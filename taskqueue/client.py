@@ -25,6 +25,7 @@ MAX_IDLE = 45.0  # seconds; gateways forget idle connections after a minute or s
 LAMBDA_MARGIN = 0.3  # seconds kept back for the handler to answer in
 TOLERANCE = 300  # seconds a signed message may be old, or ahead of this machine's clock
 VERBATIM = frozenset({"payload", "headers", "labels", "metadata"})  # their insides are not ours to spell
+NULLABLE = frozenset({"payload", "equals"})  # where null says something
 Json = Mapping[str, Any]
 Span = timedelta | float | str
 T = TypeVar("T")
@@ -328,8 +329,7 @@ class DeadLetters:
         self._call = queue._call
 
     def list(self, **filters: str | int | datetime | None) -> Page[Json]:
-        """By task_id, kind, queue, class_, reason, fingerprint, target_host, after, before, label, include_redriven;
-        cursor and limit page."""
+        """By task_id, kind, queue, class_, reason, fingerprint, target_host, after, before, label; include_redriven."""
         raw, _ = self._call("GET", _path("dead-letters", **filters))
         return Page(raw["items"], raw["nextCursor"])
 
@@ -347,8 +347,7 @@ class DeadLetters:
         return self._call("GET", _path("dead-letters", dead_letter_id))[1]
 
     def redrive(self, dead_letter_id: str, **edits: Any) -> Task:
-        """Queue the task again, with another target_url, payload, headers, timeout or retries; 409 if done before, or
-        if its compensation was submitted, unless ``force=True``."""
+        """Queue it again, with another target_url, payload, headers, timeout, retries; ``force`` if compensated."""
         return Task(*self._call("POST", _path("dead-letters", dead_letter_id, "redrive"), _wire("redrive", edits)))
 
     def delete(self, dead_letter_id: str) -> None:
@@ -426,8 +425,7 @@ def _wire(name: str, value: Any) -> Any:
             raise ValueError(f"{name} needs a time zone: write datetime.now(UTC), not datetime.now()")
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Mapping):
-        given = {key: item for key, item in value.items() if item is not None or key in ("payload", "equals")}
-        return {_camel(key): _wire(key, item) for key, item in given.items()}
+        return {_camel(key): _wire(key, item) for key, item in value.items() if item is not None or key in NULLABLE}
     return [_wire(name, item) for item in value] if isinstance(value, list | tuple) else value
 
 

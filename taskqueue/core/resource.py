@@ -136,10 +136,11 @@ def max_attempts(task: Task) -> int:
     counted it for itself, or it only asks whether the work was done. What rules counted is forgotten when a task ends;
     the attempts that were started stand for it then, and are never more than this.
     """
-    progress, memory = task.progress, task.progress.memory
-    asks = memory.asking is not None
-    without_charge = progress.lost + progress.deferred + memory.apart + asks
-    return max(progress.number, task.spec.retries + 1 + without_charge)
+    progress = task.progress
+    on_top = progress.lost + progress.deferred
+    if task.ending is None:
+        on_top += progress.memory.apart + (progress.memory.asking is not None)
+    return max(progress.number, task.spec.retries + 1 + on_top)
 
 
 def attempt_resource(attempt: Attempt) -> AttemptResource:

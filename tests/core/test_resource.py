@@ -302,9 +302,11 @@ class TestTheMostAttempts:
         task = queued(retries=3, progress=progress)
         assert max_attempts(task) == task_resource(task, now=NOW)["maxAttempts"] == most
 
-    def test_it_is_never_fewer_than_were_started(self) -> None:
+    @pytest.mark.parametrize(("number", "most"), [(2, 4), (21, 21)])
+    def test_of_an_ended_task_it_is_what_the_store_still_knows_of(self, number: int, most: int) -> None:
         task = ended(TaskState.SUCCEEDED, outcome=answered(200))
-        assert max_attempts(replace(task, progress=Progress(number=21, charged=21))) == 21
+        for memory in (Memory(), Memory(apart=number - 1)):
+            assert max_attempts(replace(task, progress=Progress(number=number, charged=number, memory=memory))) == most
 
     @pytest.mark.parametrize("retries", [0, 1, 3])
     def test_no_life_leads_beyond_it(self, retries: int) -> None:

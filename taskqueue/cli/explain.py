@@ -49,6 +49,7 @@ def _outcome(last: Mapping[str, Any] | None) -> dict[str, str | None]:
         return {}
     return {
         "Last outcome": f"attempt {last['attempt']}: {last['class']} ({last['meaning']})",
+        "Attempt id": last["attemptId"],
         "Error": last["errorMessage"],
         "Decided by": last["decidedBy"],
         "Decision": last["decision"],

@@ -16,6 +16,7 @@ LastOutcome = TypedDict(
     "LastOutcome",
     {
         "attempt": int,
+        "attemptId": str,
         "kind": str,  # call, or reconcile: somebody was asked whether the work was done
         "class": str,
         "meaning": str,
@@ -44,6 +45,7 @@ def last_outcome(task: Task, *, limits: Limits) -> LastOutcome | None:
     decided_by, decision = _judged(task, attempt, limits)
     return {
         "attempt": attempt.number,
+        "attemptId": str(attempt.id),
         "kind": attempt.kind.value,
         "class": row.name,
         "meaning": row.meaning,
@@ -73,7 +75,10 @@ def _judged(task: Task, attempt: Attempt, limits: Limits) -> tuple[str, str]:
         return "whoever cancelled it", "the task was called off"
     outcome = steered(attempt.outcome)
     terms = Terms.of(task, outcome, named=retry.named_wait(outcome, attempt.finished_at))
-    return _decider(task, outcome, terms), _decision(terms, limits)
+    ending, decision = task.ending, _decision(terms, limits)
+    if terms.retryable and ending is not None and ending.reason is not None:
+        decision = f"{decision}; then it died ({ending.reason})"
+    return _decider(task, outcome, terms), decision
 
 
 def _decider(task: Task, outcome: Outcome, terms: Terms) -> str:

@@ -9,7 +9,7 @@ import pytest
 from taskqueue.core.guidance import ADVICE, COMPENSATION, WORK, in_words, retried, waits
 from taskqueue.core.outcome import CLASSES, Compensation, Outcome, Partial
 from taskqueue.core.policy import Policy, Rule
-from tests.core.examples import answered, cut, decided, running
+from tests.core.examples import ATTEMPT_ID, answered, cut, decided, running
 from tests.core.test_explain import after_settlement, explained
 
 
@@ -62,6 +62,16 @@ def test_the_last_outcome_says_what_decided_and_how(
     assert decision in last["decision"]
     assert (last["class"], last["meaning"]) == (outcome.cls.name, outcome.cls.meaning)
     assert last["partialMeaning"] == WORK[outcome.partial]
+
+
+def test_a_dead_task_does_not_read_as_if_it_went_on() -> None:
+    last = explained(after_settlement(decided(running(retries=0), answered(500))))["lastOutcome"]
+    assert last is not None
+    assert last["decision"] == "retried, as long as its 0 retries last; then it died (exhausted)"
+    assert last["attemptId"] == str(ATTEMPT_ID)
+    refused = explained(after_settlement(decided(running(), answered(400))))["lastOutcome"]
+    assert refused is not None
+    assert "died" not in refused["decision"]
 
 
 def test_one_retry_is_one_retry() -> None:

@@ -136,8 +136,8 @@ def _reason_unasked(task: Task, then: DeadReason | None) -> DeadReason:
 
 def _on_unknown(task: Task) -> OnUnknown:
     policy = task.spec.policy.reconcile
-    assert policy is not None, "only a task that says whom to ask is asked about"
-    return policy.on_unknown
+    # None: a newer version wrote it, and this one cannot read whom to ask.
+    return OnUnknown.RETRY if policy is None else policy.on_unknown
 
 
 def _end(

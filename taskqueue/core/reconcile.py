@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
+from taskqueue.core.json_body import NotJson, read_json
 from taskqueue.core.outcome import Outcome, Partial
 from taskqueue.core.retry import Backoff
 from taskqueue.core.task import Kind, Task
@@ -48,9 +49,11 @@ def read(outcome: Outcome) -> Reading:
     if response.truncated:
         return _unusable(outcome, "the answer of the reconcile URL is too long")
     try:
-        said = json.loads(response.body)
-        answer = Answer(said["state"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+        said = read_json(response.body)
+        answer = Answer(said["state"]) if isinstance(said, dict) else None
+    except (NotJson, ValueError, KeyError):
+        said, answer = None, None
+    if answer is None or not isinstance(said, dict):
         return _unusable(outcome, 'the reconcile URL did not answer {"state": "done"}, "not-done" or "unknown"')
     if answer is Answer.DONE:
         result = json.dumps(said["result"], ensure_ascii=False, separators=(",", ":")) if "result" in said else ""

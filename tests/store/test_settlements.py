@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response, Timings, failed
 from taskqueue.core.outcome import lapsed as lapsed_outcome
+from taskqueue.core.policy import OnUnknown, Policy, Reconcile
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.task import Kind, Task, TaskId, TaskState, WebhookEvent
 from taskqueue.store import dead_letters, leases, tasks
@@ -282,3 +283,23 @@ def test_a_text_that_the_database_refuses_leaves_the_lease_as_it_was(database: D
     plainer = decided(database, task, failed("no_response", "X", "fixed text", phase=Phase.SENT))
     assert (settle(database, plainer) == set()) != written
     assert look_up(database, task.id).progress.number == 1
+
+
+def test_a_death_after_an_asking_tells_of_the_call_that_was_asked_about(database: Database, clock: Clock) -> None:
+    asking = Reconcile(url="https://target.example/done", timeout=timedelta(seconds=9), on_unknown=OnUnknown.HOLD)
+    task = submit_one(database, policy=Policy(reconcile=asking), **HOOKED)
+    settle_one(
+        database, claim_one(database), failed("timeout", "Timeout", "nothing came", phase=Phase.SENT), jitter=0.0
+    )
+    clock.advance(seconds=1)
+    running = next(each for each in claim_all(database) if each.id == task.id)
+    assert settle_one(database, running, answer(200, body=b'{"state": "unknown"}'))
+    hooks = webhooks(database, task.id)
+    assert kinds(hooks) == ["task.attemptFailed", "task.dead"]
+    told, found = event_of(hooks[-1])["data"], look_up(database, task.id)
+    assert (told["error"]["class"], told["error"]["message"]) == ("timeout", "nothing came")
+    assert (told["deadReason"], told["error"]["partialWork"], told["result"]) == ("uncertain", "likely", None)
+    assert found.last_attempt is not None
+    with database.read() as conn:
+        (letter,) = dead_letters.search(conn, "default", DeadLetterFilter(), cursor=None, limit=2).items
+    assert letter.fingerprint == found.last_attempt.fingerprint

@@ -236,7 +236,7 @@ tasks = st.builds(
     retries=st.integers(0, 4),
     backoff=st.none() | st.just(OWN),
     timeout=st.sampled_from((5 * SECOND, 30 * SECOND)),
-    expires_in=st.sampled_from((45 * SECOND, 7 * DAY)),
+    expires_in=st.sampled_from((45 * SECOND, 120 * SECOND)),
 )
 
 

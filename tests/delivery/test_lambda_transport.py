@@ -243,11 +243,11 @@ def test_a_slow_lookup_of_credentials_stops_neither_the_loop_nor_the_clock(
 def test_the_time_for_the_call_is_what_the_lookup_left(
     target: LocalTarget, invoker_with: Callable[..., Invoker], runner: asyncio.Runner
 ) -> None:
-    target.then(answer(after=1.5))
+    target.then(answer(after=6.0))
     invoker = invoker_with(at(target), lambda: Keys("a", "b"))
     began = runner.get_loop().time()
     assert invoker.deliver("lambda://orders", timeout=0.5).cls.name == "timeout"
-    assert runner.get_loop().time() - began < 1.4
+    assert runner.get_loop().time() - began < 5
 
 
 def test_amazons_own_endpoint_is_called_by_https_and_signed_for() -> None:

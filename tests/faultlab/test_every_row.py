@@ -11,6 +11,7 @@ import pytest
 from tests.core.test_outcome_table import ANSWERED, CUT_OFF, LAMBDA, NEVER_REACHED, Row
 from tests.faultlab.running import RunningLab
 from tests.faultlab.service import FORBIDDEN, LabService, serving
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -20,7 +21,7 @@ AT_ONCE = {"type": "fixed", "initial": "50ms", "jitter": "none"}
 APART = {"dns_failure", "local_resource", "released", "worker_lost", "interrupted", "cancelled"}
 ROWS = [row for row in (*NEVER_REACHED, *CUT_OFF, *ANSWERED, *LAMBDA) if row.name not in APART]
 DEFERRED = ("throttled", "unavailable")
-SLACK = 3.0  # seconds from being due to being claimed, on a slow machine
+SLACK = 10.0  # seconds from being due to being claimed, on a slow machine
 
 
 def task_for(row: Row, lab: RunningLab) -> dict[str, Any]:
@@ -29,11 +30,11 @@ def task_for(row: Row, lab: RunningLab) -> dict[str, Any]:
     url = addresses.get(row.name, f"{lab.url}/class/{row.name}")
     if row in LAMBDA:
         url = f"lambda://{row.name}"
-    late = row.name.endswith("timeout") and row not in LAMBDA
+    late = row.name in ("timeout", "connect_timeout", "tls_timeout")
     return {
         "targetUrl": url,
         "payload": {"row": row.name, "bulk": "x" * 200_000 if row.name == "send_aborted" else ""},
-        "timeout": 0.6 if late else 10,
+        "timeout": 1 if late else 30,
         "retries": RETRIES,
     }
 
@@ -63,7 +64,7 @@ def test_a_named_wait_is_kept_and_a_deferral_is_not_charged(database_url: str, t
     with serving(database_url, tmp_path, lab) as service:
         ids = {row: service.accept(targetUrl=f"{lab.url}/class/{row.name}?retryAfter=40") for row in named}
         for row, task_id in ids.items():
-            assert 40 <= waited(service, task_id) <= 44.1, row.name
+            assert 40 <= waited(service, task_id) <= 44 + SLACK, row.name
             (attempt,) = service.attempts(task_id)
             assert attempt["charged"] == (row.name not in DEFERRED), row.name
 
@@ -124,6 +125,4 @@ def waited(service: LabService, task_id: str) -> float:
 
 
 def wait_for_hit(lab: RunningLab, task_id: str) -> None:
-    from tests.support.processes import wait_until
-
     wait_until(lambda: bool(lab.seen(f"?task={task_id}")), what="the request")

@@ -29,7 +29,7 @@ def test_every_function_that_is_named_exists(lab: RunningLab) -> None:
 def test_every_path_of_the_lab_that_is_named_is_served(lab: RunningLab) -> None:
     paths = set(re.findall(r"http://127\.0\.0\.1:8585(/[^\s'\"]*)", GUIDE)) - {"/class/timeout"}
     for path in sorted(paths):
-        heard = ask(f"{lab.url}{path}", seconds=0.2)
+        heard = ask(f"{lab.url}{path}", enough=1)
         assert not heard.data or heard.status != 400, path
 
 

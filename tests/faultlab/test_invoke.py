@@ -21,7 +21,7 @@ PATH = "/2015-03-31/functions/returns/invocations"
 
 @pytest.fixture(scope="module")
 def caller() -> Iterator[Caller]:
-    with running_lab() as lab:
+    with running_lab(function_seconds=2) as lab:
         yield Caller.of(lab)
 
 
@@ -132,7 +132,7 @@ def test_a_handler_gets_the_event_and_its_context(caller: Caller) -> None:
     ("name", "error_type", "message"),
     [
         ("raises", "CardDeclined", "the card was declined"),
-        ("times-out", "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
+        ("times-out", "Sandbox.Timedout", "Task timed out after 2.00 seconds"),
         ("runs-out-of-memory", "Runtime.ExitError", "Runtime exited with error: signal: killed"),
         ("exits", "Runtime.ExitError", "Runtime exited with error: exit status 3"),
         ("crashes", "Runtime.ExitError", "Runtime exited with error: signal: segmentation fault"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from taskqueue.faultlab.wire import MAX_BODY, MAX_HEAD
 from tests.faultlab.running import RunningLab
-from tests.faultlab.wire import ask, connected, listen
+from tests.faultlab.wire import PATIENCE, answer, ask, connected, listen
 
 
 def statuses(lab: RunningLab, path: str, number: int, **headers: str) -> list[int]:
@@ -106,27 +105,25 @@ def test_a_request_without_bounds_is_refused(lab: RunningLab, head: str, sentenc
 def test_a_body_too_long_is_refused_before_it_is_read(lab: RunningLab) -> None:
     with connected(lab.url) as connection:
         connection.sendall(f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY + 1}\r\n\r\n".encode())
-        heard = listen(connection, seconds=5)
+        heard = listen(connection, seconds=PATIENCE)
     assert (heard.status, heard.end) == (400, "closed")
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(lab: RunningLab) -> None:
-    heard = ask(f"{lab.url}/class/gone", head="Expect: 100-continue\r\n", seconds=0.2)
+    heard = answer(f"{lab.url}/class/gone", head="Expect: 100-continue\r\n")
     assert heard.data.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 410 Gone\r\n")
 
 
 def test_what_is_no_http_is_told_so(lab: RunningLab) -> None:
     with connected(lab.url) as connection:
         connection.sendall(b"hello\r\n\r\n")
-        assert b"the request does not begin with" in listen(connection, seconds=5).data
+        assert b"the request does not begin with" in listen(connection, seconds=PATIENCE).data
 
 
 def test_many_may_be_kept_waiting_at_once(lab: RunningLab) -> None:
     waiting = [connected(lab.url) for _ in range(100)]
-    began = time.monotonic()
     for each in waiting:
         each.__enter__().sendall(b"POST /class/timeout HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     assert lab.call("POST", "/class/success")[0] == 200
-    assert time.monotonic() - began < 5
     for each in waiting:
         each.__exit__(None, None, None)

@@ -23,7 +23,7 @@ from taskqueue.store.schema import operations, tasks
 
 OperationId = NewType("OperationId", UUID)
 BATCH = 200  # per transaction, so that no lock is held for long
-_STEP_SECONDS = 1.0  # after which a step ends with what it has done, however slow the machine
+STEP = timedelta(seconds=1)  # after which a transaction ends with what it has done, however slow the machine
 _LONGEST_STEP = timedelta(seconds=1)  # a rate is not saved up while nobody works
 
 
@@ -76,7 +76,7 @@ def get(conn: Connection, project: str, operation_id: OperationId) -> Operation 
     return None if row is None else _operation(row)
 
 
-def advance(conn: Connection, database: Database) -> int:
+def advance(conn: Connection, database: Database, *, step: timedelta = STEP) -> int:
     """Take the open operation that waited longest one step further; return how many rows it did, perhaps none."""
     now = database.now(conn)
     # Past those whose rate permits nothing yet: a slow one must not hold up the others.
@@ -88,11 +88,11 @@ def advance(conn: Connection, database: Database) -> int:
     guard = {"of_project": row.project, "of_id": row.id, "seen": row.advanced_at, "now": now}
     if not conn.execute(_TAKE, guard).rowcount:
         return 0
-    step = _redrive(conn, database, _operation(row), cursor=row.cursor, limit=allowed)
-    finished = now if step.last is None else None
-    outcome = {"of_project": row.project, "of_id": row.id, **asdict(step), "finished": finished}
-    conn.execute(_NOTE, outcome)
-    return step.done
+    until = time.monotonic() + step.total_seconds()
+    came_to = _redrive(conn, database, _operation(row), cursor=row.cursor, limit=allowed, until=until)
+    finished = now if came_to.last is None else None
+    conn.execute(_NOTE, {"of_project": row.project, "of_id": row.id, **asdict(came_to), "finished": finished})
+    return came_to.done
 
 
 def _allowed(row: Any, now: datetime) -> int:
@@ -114,8 +114,10 @@ class _Step:
     last: UUID | None
 
 
-def _redrive(conn: Connection, database: Database, operation: Operation, *, cursor: UUID | None, limit: int) -> _Step:
-    """Redrive the next ``limit`` letters."""
+def _redrive(
+    conn: Connection, database: Database, operation: Operation, *, cursor: UUID | None, limit: int, until: float
+) -> _Step:
+    """Redrive the next ``limit`` letters, or as many as there is time for; at least one."""
     project = operation.project
     # Oldest first, by id; the cursor passes over what another redrive took meanwhile.
     statement = select(dead_letters_table.c.id).where(*dead_letters.conditions(project, operation.wanted))
@@ -126,7 +128,6 @@ def _redrive(conn: Connection, database: Database, operation: Operation, *, curs
     lanes = conn.execute(_LANES, {"of_project": project, "ids": ids})
     database.dialect.lock_lanes(conn, [Lane(*lane) for lane in lanes])
     results: list[bool | None] = []
-    until = time.monotonic() + _STEP_SECONDS
     for id_ in ids:
         results.append(_redrive_one(conn, database, project, DeadLetterId(id_)))
         if time.monotonic() > until:

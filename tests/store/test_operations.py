@@ -19,6 +19,8 @@ from tests.store.threads import at_once, results
 from tests.support.builders import claim_all, kill_one, look_up, new_task, submit
 from tests.support.clock import Clock
 
+FOREVER = timedelta(hours=1)  # a busy machine must not cut a step short
+
 pytestmark = pytest.mark.usefixtures("sound")
 ALL = DeadLetterFilter()
 
@@ -37,9 +39,9 @@ def start(
         return operations.start_redrive(conn, database, project, wanted, rate=rate)
 
 
-def advance(database: Database) -> int:
+def advance(database: Database, *, step: timedelta = FOREVER) -> int:
     with database.begin() as conn:
-        return operations.advance(conn, database)
+        return operations.advance(conn, database, step=step)
 
 
 def get(database: Database, operation: Operation) -> Operation:
@@ -155,6 +157,13 @@ def test_operations_without_a_rate_take_turns(database: Database) -> None:
     for _ in range(2):
         advance(database)
     assert [get(database, each).done for each in both] == [BATCH, 3]
+
+
+def test_a_step_that_takes_too_long_ends_with_what_it_has_done(database: Database) -> None:
+    kill(database, 3)
+    operation = start(database)
+    assert [advance(database, step=timedelta(0)) for _ in range(4)] == [1, 1, 1, 0]
+    assert get(database, operation).finished_at is not None
 
 
 def test_two_workers_that_advance_at_once_redrive_each_letter_once(database: Database, other: Database) -> None:

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, select
 
 from taskqueue.core.errors import InvalidTask
-from taskqueue.core.task import Kind, Task, TaskId
+from taskqueue.core.task import AttemptKind, Kind, Task, TaskId
 from taskqueue.store import loading
 from taskqueue.store.schema import attempts, endings, ready, task_labels, tasks
 
@@ -132,15 +132,21 @@ def _label(status: str, now: datetime) -> ColumnElement[bool]:
 def _living(wanted: TaskFilter, more: list[ColumnElement[bool]]) -> Source:
     conditions = [ready.c.cancelled.is_(False), *more, *_is_task(wanted, ready)]
     if wanted.outcome is not None:
-        # Point by point: which attempt is the newest closed one, the hot row knows.
-        newest = and_(
-            attempts.c.project == ready.c.project,
-            attempts.c.task_id == ready.c.task_id,
-            attempts.c.generation == ready.c.generation,
-            attempts.c.number == ready.c.number - case((ready.c.lease_token.is_(None), 0), else_=1),
-        )
-        conditions += [ready.c.number > 0, exists(select(1).where(newest, attempts.c["class"] == wanted.outcome))]
+        # Of the newest call: to have asked whether it did its work is no outcome of the task.
+        call = attempts.alias()
+        newest = select(func.max(call.c.number)).where(*_of_living(call), call.c.kind == AttemptKind.CALL)
+        it = (*_of_living(attempts), attempts.c.number == newest.scalar_subquery())
+        conditions += [ready.c.number > 0, exists(select(1).where(*it, attempts.c["class"] == wanted.outcome))]
     return ready, ready.c.task_id, conditions
+
+
+def _of_living(closed: Any) -> tuple[ColumnElement[bool], ...]:
+    """That a closed attempt is of the task and generation in ``ready``."""
+    return (
+        closed.c.project == ready.c.project,
+        closed.c.task_id == ready.c.task_id,
+        closed.c.generation == ready.c.generation,
+    )
 
 
 def _ended(wanted: TaskFilter) -> Source:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue.core.errors import InvalidTask
+from taskqueue.core.policy import Policy, Reconcile
 from taskqueue.core.resource import status
 from taskqueue.core.task import Kind, Task, TaskId
 from taskqueue.store import dead_letters, search, tasks
@@ -95,6 +96,16 @@ def test_the_outcome_is_that_of_the_newest_attempt(database: Database, clock: Cl
         assert found(database, outcome=name) == [task.id]
         clock.advance(minutes=1)
     assert found(database, outcome="server_error") == []
+
+
+def test_an_asking_is_no_outcome_of_the_task(database: Database, clock: Clock) -> None:
+    asks = Policy(reconcile=Reconcile(url="https://target.example/done", timeout=timedelta(seconds=3)))
+    task = submit_one(database, policy=asks)
+    for code in (500, 404):  # the call, then the asking, which gets no usable answer
+        settle_one(database, claim_all(database)[0], answer(code))
+        clock.advance(minutes=1)
+    assert found(database, outcome="server_error") == [task.id]
+    assert found(database, outcome="not_found") == []
 
 
 def test_queue_label_host_and_time_each_find_their_own(database: Database, clock: Clock) -> None:

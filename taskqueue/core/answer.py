@@ -109,6 +109,8 @@ def _error(response: Response, cls: OutcomeClass, *, complete: bool, invoked: bo
             "BodyCut",
             "the target began to answer, then closed the connection before the body was whole",
         )
-    return lambda_answer.refusal(response, cls.name, invoked=invoked) or Fault(
-        cls.name, "HTTPStatus", f"the target answered {response.status}"
+    return (
+        lambda_answer.refusal(response, cls.name, invoked=invoked)
+        or lambda_answer.reported(response, cls.name)
+        or Fault(cls.name, "HTTPStatus", f"the target answered {response.status}")
     )

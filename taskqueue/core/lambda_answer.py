@@ -143,6 +143,19 @@ def refusal(response: Response, by_status: str, *, invoked: bool) -> Fault | Non
     return _refused(response, cls, name, report)
 
 
+def reported(response: Response, cls: str) -> Fault | None:
+    """Of a failure whose body tells of an error in the form of Lambda, as gateways, function URLs and many others pass
+    it on; ``None`` where it does not. ``cls`` is that of its status, and stays."""
+    if b'"errorType"' not in response.body:
+        return None
+    report = _object(response.body)
+    type_ = _text(report.get("errorType"), MAX_TYPE)
+    if type_ is None:
+        return None
+    message = _text(report.get("errorMessage"), MAX_MESSAGE) or f"the target answered {response.status} ({type_})"
+    return Fault(cls, type_, message, tuple(islice(_stack(report), MAX_LINES)))
+
+
 def _refused(response: Response, cls: str, name: str | None, report: Mapping[str, object]) -> Fault:
     said = report.get("Message") or report.get("message")
     # Of a signature that does not match, Amazon repeats the whole request, keys and all, below the first line.

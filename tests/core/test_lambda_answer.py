@@ -316,3 +316,26 @@ def test_a_refusal_can_be_steered_like_any_answer() -> None:
     outcome = refused(404, header="ResourceNotFoundException", **{"taskqueue-control": "retry"})
     assert (outcome.cls.name, outcome.forced_retry) == ("function_config", True)
     assert refused(500, **{"taskqueue-control": "abort"}).cls.name == "aborted"
+
+
+@pytest.mark.parametrize(("status", "cls"), [(400, "bad_request"), (500, "server_error"), (502, "bad_gateway")])
+def test_an_error_that_anybody_reports_in_this_form_names_the_failure_of_its_status(status: int, cls: str) -> None:
+    report = {"errorType": "CardDeclined", "errorMessage": "no funds", "stackTrace": ["pay.py, line 3"]}
+    outcome = refused(status, body=json.dumps(report).encode(), invoked=False)
+    assert (outcome.cls.name, outcome.error_type, outcome.error_message) == (cls, "CardDeclined", "no funds")
+    assert outcome.stack == ("pay.py, line 3",)
+
+
+def test_a_report_without_a_message_tells_of_the_status() -> None:
+    outcome = refused(500, body=b'{"errorType": "CardDeclined"}', invoked=False)
+    assert outcome.error_message == "the target answered 500 (CardDeclined)"
+
+
+@pytest.mark.parametrize("body", [b'{"errorType": null}', b'["errorType"]', b'{"errorType": "cut', b"{}"])
+def test_what_reports_nothing_leaves_the_status(body: bytes) -> None:
+    outcome = refused(500, body=body, invoked=False)
+    assert (outcome.error_type, outcome.error_message) == ("HTTPStatus", "the target answered 500")
+
+
+def test_a_success_reports_nothing() -> None:
+    assert refused(200, body=b'{"errorType": "CardDeclined"}', invoked=False).cls.name == "success"

@@ -65,7 +65,18 @@ def documentation(page: str) -> str:
 def tables() -> str:
     """The tables of the documentation, one per group."""
     head = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}\n"
-    return "\n".join(f"### {title}\n\n{head}{_rows(names)}" for title, names in GROUPS.items())
+    groups = (f"### {title}\n\n{head}{_rows(names)}" for title, names in GROUPS.items())
+    return "\n".join([*groups, _named_waits()])
+
+
+def _named_waits() -> str:
+    """Which answers may name the wait themselves."""
+    *names, last = (f"`{row.name}`" for row in CLASSES.values() if row.honours_retry_after)
+    return (
+        "### A wait that the answer names\n\n"
+        f"It is honoured after {', '.join(names)} and {last}.\n"
+        "After every other class it is ignored: a `Retry-After` on a 500 changes nothing.\n"
+    )
 
 
 def _rows(names: tuple[str, ...]) -> str:
@@ -75,4 +86,5 @@ def _rows(names: tuple[str, ...]) -> str:
 
 def _cells(row: OutcomeClass) -> tuple[str, ...]:
     compensation = "" if row.compensation is Compensation.NO else row.compensation.value
-    return row.name, row.meaning, retried(row), waits(row), row.partial.label, compensation, ADVICE[row.name]
+    work = "" if row.name == "success" else row.partial.label
+    return row.name, row.meaning, retried(row), waits(row), work, compensation, ADVICE[row.name]

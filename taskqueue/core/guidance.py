@@ -85,10 +85,14 @@ def retried(row: OutcomeClass) -> str:
 
 
 def waits(row: OutcomeClass) -> str:
-    """How long it is waited before the retry; empty for what is not retried."""
+    """How long it is waited before the retry, at the longest; empty for what is not retried."""
     if not row.retryable:
         return ""
-    words = {Wait.NORMAL: "2 s to 15 min", Wait.SLOW: "30 s to 1 h", Wait.NOW: "none"}[row.wait]
+    words = {
+        Wait.NORMAL: "up to 2 s, doubling up to 15 min",
+        Wait.SLOW: "up to 30 s, doubling up to 1 h",
+        Wait.NOW: "none",
+    }[row.wait]
     return f"{words}, or as asked" if row.honours_retry_after else words
 
 

@@ -91,12 +91,12 @@ def test_there_is_guidance_for_every_class_and_mark() -> None:
     ("name", "retry", "wait"),
     [
         ("bad_request", "no", ""),
-        ("server_error", "yes", "2 s to 15 min"),
-        ("timeout", "yes, at a risk", "2 s to 15 min"),
-        ("conflict", "3 times", "30 s to 1 h, or as asked"),
-        ("function_out_of_memory", "once", "30 s to 1 h"),
-        ("throttled", "yes, free", "2 s to 15 min, or as asked"),
-        ("unavailable", "yes, free when it names a wait", "2 s to 15 min, or as asked"),
+        ("server_error", "yes", "up to 2 s, doubling up to 15 min"),
+        ("timeout", "yes, at a risk", "up to 2 s, doubling up to 15 min"),
+        ("conflict", "3 times", "up to 30 s, doubling up to 1 h, or as asked"),
+        ("function_out_of_memory", "once", "up to 30 s, doubling up to 1 h"),
+        ("throttled", "yes, free", "up to 2 s, doubling up to 15 min, or as asked"),
+        ("unavailable", "yes, free when it names a wait", "up to 2 s, doubling up to 15 min, or as asked"),
         ("worker_lost", "yes, up to the lost limit", "none"),
     ],
 )

@@ -16,6 +16,7 @@ from taskqueue.cli.outcomes import GROUPS, documentation
 from taskqueue.core.answer import read_answer
 from taskqueue.core.outcome import CLASSES, Response, Timings
 from taskqueue.core.policy import PRESETS
+from taskqueue.core.reason import DeadReason
 from taskqueue.store.database import Database
 from taskqueue.web.policies import RetryRule, rules_of
 from taskqueue.web.problems import Faults
@@ -28,6 +29,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 OUTCOMES, POLICIES = ((DOCS / name).read_text() for name in ("outcomes.md", "policies.md"))
 PRESET = re.compile(r"^(?:.*?)`([a-z-]+)` is[^\n]*:\n\n```json\n(.*?)```", re.DOTALL | re.MULTILINE)
 ANSWER = re.compile(r"^### `(\w+)`\n\n```http\nHTTP/1\.1 (\d{3})[^\n]*\n(.*?)\n\n(.*?)\n```", re.DOTALL | re.MULTILINE)
+CODE = [file for name in ("core", "delivery", "worker") for file in (DOCS.parent / "taskqueue" / name).glob("*.py")]
+GIVEN = (
+    re.compile(r'(?:failed|Failed|Fault)\(\s*[\w."]+,\s*"(\w+)"'),
+    re.compile(r'error_type="(?!Supposed)(\w+)"'),
+    re.compile(r'(?:or|=|,) "(X-Amz-Function-Error|ConnectionClosed)"'),
+)
 SIMULATION = re.compile(r"^(taskqueue simulate .*)$", re.MULTILINE)
 RULE = re.compile(r'`(\{"match": .*?\})`(?= \||[.;]|$)', re.MULTILINE)
 
@@ -85,17 +92,39 @@ def test_the_examples_of_policies_work_in_the_order_they_stand_in(api: Api, data
     assert len(claim_all(database)) == 5
 
 
-@pytest.mark.parametrize("command", SIMULATION.findall(POLICIES))
-def test_a_simulation_of_the_page_runs(command: str) -> None:
+def test_the_examples_of_outcomes_work(api: Api) -> None:
+    commands = [curl for _, found in sections(OUTCOMES) for curl in found]
+    assert commands
+    for curl in commands:
+        answer = api.call(curl.method, curl.path({"API": ""}), data=curl.body, headers=list(curl.headers.items()))
+        assert answer.status in (200, 202), f"{curl} was answered {answer.content!r}"
+
+
+@pytest.mark.parametrize("command", SIMULATION.findall(POLICIES + OUTCOMES))
+def test_a_simulation_of_a_page_runs(command: str) -> None:
     _, *arguments = shlex.split(command)
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
 
 
-def test_the_page_shows_what_the_first_simulation_prints() -> None:
-    (shown,) = re.findall(r"```text\n(.*?)```", POLICIES, re.DOTALL)
-    _, *arguments = shlex.split(SIMULATION.findall(POLICIES)[0])
+@pytest.mark.parametrize("page", [POLICIES, OUTCOMES])
+def test_a_page_shows_what_its_first_simulation_prints(page: str) -> None:
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    _, *arguments = shlex.split(SIMULATION.findall(page)[0])
     assert CliRunner().invoke(main, arguments).output == shown
+
+
+def test_every_reason_to_die_is_explained() -> None:
+    _, _, section = OUTCOMES.partition("### Why a task is dead")
+    rows = re.findall(r"^\| `(\w+)` \| (?!when)", section.partition("### ")[0], re.MULTILINE)
+    assert sorted(rows) == sorted(DeadReason)
+
+
+def test_every_error_type_that_the_code_gives_is_listed() -> None:
+    _, _, section = OUTCOMES.partition("### What `errorType` can be")
+    listed = set(re.findall(r"`([\w-]+)`", section.partition("## ")[0]))
+    given = {name for file in CODE for pattern in GIVEN for name in pattern.findall(file.read_text())}
+    assert {"HTTPStatus", "DeadlinePassed", "NameNotFound", "LeaseLapsed"} <= given <= listed
 
 
 def test_the_endpoint_of_the_page_answers_as_a_reconcile_url_must() -> None:

@@ -15,6 +15,7 @@ from taskqueue.cli import main
 from taskqueue.cli.outcomes import GROUPS, documentation
 from taskqueue.core.answer import read_answer
 from taskqueue.core.outcome import CLASSES, Response, Timings
+from taskqueue.core.pattern import Facts, matches
 from taskqueue.core.policy import PRESETS
 from taskqueue.core.reason import DeadReason
 from taskqueue.store.database import Database
@@ -57,6 +58,15 @@ def test_an_answer_of_lambda_is_read_as_the_page_says(name: str, status: str, he
     )
     assert outcome.cls.name == name
     assert set(json.loads(body)) & {"errorType", "errorMessage", "Message", "message"}
+
+
+def test_the_error_that_the_policies_rules_name_is_read_from_the_answer_that_is_shown() -> None:
+    ((status, head, body),) = re.findall(r"```http\nHTTP/1\.1 (\d{3})[^\n]*\n(.*?)\n\n(.*?)\n```", POLICIES, re.DOTALL)
+    name, value = head.split(": ")
+    response = Response(int(status), ((name.lower(), value),), body.encode())
+    outcome = read_answer(response, complete=True, timings=Timings(), bytes_sent=1, bytes_received=len(body))
+    assert (outcome.cls.name, outcome.error_type) == ("conflict", "CardDeclined")
+    assert matches(["errorType:CardDeclined*"], Facts.of(outcome))
 
 
 def test_every_failure_of_lambda_has_its_example() -> None:

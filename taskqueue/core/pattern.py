@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from taskqueue.core.outcome import CLASSES, Charge, Outcome, Partial
 MAX_LENGTH = 200
 # Nobody's failure: nothing was asked of the target, or nothing is left to decide.
 UNMATCHED = frozenset({"success", "cancelled", "released", "local_resource"})
+_ERROR_TYPE = re.compile(r"[A-Z][A-Za-z0-9_.]*\*?")  # classes are in lower case
 _PARTIALS = {partial.label: partial for partial in Partial}
 
 
@@ -45,11 +47,7 @@ def check(pattern: str, pointer: str, *, reasons: Iterable[str] = ()) -> None:
         raise InvalidTask(pointer, f"a pattern has at most {MAX_LENGTH} characters")
     if not colon:
         if not _classes(pattern):
-            near = get_close_matches(pattern, CLASSES.keys() - UNMATCHED, n=1)
-            if _statuses(pattern) is not None:
-                near = [f"status:{pattern}"]
-            hint = f'; did you mean "{near[0]}"?' if near else ", such as timeout or function_*"
-            raise InvalidTask(pointer, f"no outcome class that can be decided over matches this{hint}")
+            raise InvalidTask(pointer, f"no outcome class that can be decided over matches this{_class_meant(pattern)}")
     elif kind == "status":
         if _statuses(value) is None:
             raise InvalidTask(pointer, "expected status:409, status:500-599 or status:5xx, within 200 to 599")
@@ -64,7 +62,20 @@ def check(pattern: str, pointer: str, *, reasons: Iterable[str] = ()) -> None:
             raise InvalidTask(pointer, f"expected reason: and one of {', '.join(sorted(reasons))}")
     else:
         kinds = ["status:", "errorType:", "partial:", *(["reason:"] if reasons else [])]
-        raise InvalidTask(pointer, f"expected an outcome class, or a pattern that begins with {', '.join(kinds)}")
+        meant = next((each for each in kinds if each.lower() == f"{kind.lower()}:"), None)
+        hint = f'; did you mean "{meant}{value}"?' if meant else ""
+        raise InvalidTask(pointer, f"expected an outcome class, or a pattern that begins with {', '.join(kinds)}{hint}")
+
+
+def _class_meant(pattern: str) -> str:
+    """What to write instead of what is no class and no glob that picks one."""
+    if _statuses(pattern) is not None:
+        meant: str | None = f"status:{pattern}"
+    elif _ERROR_TYPE.fullmatch(pattern):
+        meant = f"errorType:{pattern}"
+    else:
+        meant = next(iter(get_close_matches(pattern, CLASSES.keys() - UNMATCHED, n=1)), None)
+    return f'; did you mean "{meant}"?' if meant else ", such as timeout or function_*"
 
 
 def _matches(pattern: str, facts: Facts) -> bool:

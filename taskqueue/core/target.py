@@ -20,6 +20,7 @@ PORTS = frozenset({80, 443, 8080, 8443})  # open to everyone; an entry of the al
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(#.*)?", re.DOTALL)
+_NEARLY_FUNCTION = re.compile(r"lambda:|arn:aws[a-z-]*:lambda:", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:.*)?", re.DOTALL)
 _UNSAFE = re.compile(r"""[\x00-\x20\x7f-\U0010ffff"<>\\^`{|}]""")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -53,6 +54,8 @@ def parse_target(url: str, *, pointer: str = "/targetUrl", functions: bool = Fal
     try:
         if url[: len(LAMBDA)].lower() == LAMBDA:
             return _parse_function(url[len(LAMBDA) :], functions=functions)
+        if functions and _NEARLY_FUNCTION.match(url):
+            raise _Unreadable(f"a function is written {LAMBDA}name, {LAMBDA}name:alias or {LAMBDA}arn:aws:lambda:…")
         return _parse(url)
     except _Unreadable as error:
         raise InvalidTarget(pointer, str(error)) from None

@@ -95,6 +95,18 @@ def test_a_bare_status_is_answered_with_the_pattern_that_is_meant(status: str) -
     assert refused(status).endswith(f'did you mean "status:{status}"?')
 
 
+@pytest.mark.parametrize("name", ["KeyError", "Runtime.ExitError", "CardDeclined*"])
+def test_a_bare_error_type_is_answered_with_the_pattern_that_is_meant(name: str) -> None:
+    assert refused(name).endswith(f'did you mean "errorType:{name}"?')
+
+
+def test_a_kind_in_other_letters_is_answered_with_the_one_that_is_meant() -> None:
+    assert refused("errortype:Foo").endswith('did you mean "errorType:Foo"?')
+    assert refused("STATUS:409").endswith('did you mean "status:409"?')
+    assert refused("Reason:lost", reasons=REASONS).endswith('did you mean "reason:lost"?')
+    assert "did you mean" not in refused("reason:lost")
+
+
 @pytest.mark.parametrize(
     "text", ["", "40", "4000", "abc", "4xxx", "6xx", "1xx", "199", "600", "500-", "-500", "599-500", "٤٠٤", "5xx-6xx"]
 )

@@ -63,6 +63,16 @@ def test_only_the_spelling_of_scheme_and_host_is_touched() -> None:
     assert parse_target("http://[0:0::1]/").url == "http://[::1]/"
 
 
+@pytest.mark.parametrize(
+    "url", ["lambda:orders", "LAMBDA:/orders", "arn:aws:lambda:eu-west-1:123456789012:function:orders"]
+)
+def test_a_function_without_its_scheme_is_answered_with_how_it_is_written(url: str) -> None:
+    with pytest.raises(InvalidTarget, match="a function is written lambda://name"):
+        parse_target(url, functions=True)
+    with pytest.raises(InvalidTarget, match="not an absolute URL"):
+        parse_target(url)
+
+
 REFUSED = {
     "nothing": "",
     "no scheme": "example.com/path",

@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,11 +22,14 @@ from taskqueue.cli.output import as_json, plain, print_json
 from taskqueue.cli.program import as_called, program
 from taskqueue.config import Settings, require_private_bind, strangers
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, WrongRevision
+from taskqueue.core.lambda_endpoint import LambdaEndpoint
 from taskqueue.core.task import DEFAULT_PROJECT
+from taskqueue.delivery.lambda_keys import Keys, NotConfigured, aws_keys
 from taskqueue.store import secrets
 from taskqueue.store.database import Database
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)
+_KEYS_SECONDS = 5.0  # for a look-up of credentials that may ask the network
 _OWN_FILES = 150  # what a worker has open besides the sockets of its attempts
 _NO_DATABASE = re.compile('database "(.+)" does not exist')
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -44,7 +48,10 @@ class Finding:
 @click.command()
 @as_json
 def doctor(*, as_json: bool) -> None:
-    """Check settings, database, durability, migrations, clock, secret, port and limits; exit code 1 if one fails."""
+    """Check settings, database, durability, clock, secret, port, limits and the like; exit code 1 if one fails.
+
+    Lambda is checked where a region is set.
+    """
     findings = list(_findings())
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -67,6 +74,8 @@ def _findings() -> Iterator[Finding]:
     yield from _database(settings)
     yield _port(settings)
     yield _open_files(settings)
+    if settings.lambda_service is not None:
+        yield _lambda(settings.lambda_service)
 
 
 def _settings() -> Iterator[Finding]:
@@ -197,4 +206,33 @@ def _open_files(settings: Settings) -> Finding:
         "fail",
         f"a process may open {hard}, a worker needs {needed}",
         f"raise the limit (ulimit -Hn {needed}), or lower TASKQUEUE_CONCURRENCY",
+    )
+
+
+def _lambda(service: LambdaEndpoint) -> Finding:
+    where = f"functions of {service.region} are invoked at {service.base.origin}"
+    said = _keys()
+    if isinstance(said, Keys):
+        # The first letters tell a person which keys they are, and nobody else anything.
+        return Finding("lambda", "ok", f"{where}, with the credentials {said.access_key[:4]}…")
+    return Finding("lambda", "warn", f"{where}, but a worker started like this could sign nothing", said)
+
+
+def _keys() -> Keys | str:
+    """The credentials that a worker would find here; a sentence where there are none in time."""
+    said: list[Keys | str] = []
+
+    def look() -> None:
+        try:
+            said.append(aws_keys()())
+        except NotConfigured as error:
+            said.append(str(error))
+        except Exception as error:
+            said.append(f"the AWS credentials could not be looked up ({type(error).__name__})")
+
+    looking = threading.Thread(target=look, name="aws-keys", daemon=True)
+    looking.start()
+    looking.join(_KEYS_SECONDS)
+    return (
+        said[0] if said else f"the AWS credentials were not found within {_KEYS_SECONDS:g} s; set them or AWS_PROFILE"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -80,6 +82,22 @@ def test_a_port_in_use_and_a_misspelt_variable_are_found(sqlite_url: str, tmp_pa
     assert "TASKQUEUE_LEASE_SECONDS" in findings["settings"]["advice"]
 
 
+def test_where_functions_are_invoked_and_with_whose_keys_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    given = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "hunter2"}
+    code, findings = _doctor(tmp_path, given, database_url=sqlite_url, lambda_region="eu-west-1")
+    assert (code, findings["lambda"]["level"]) == (0, "ok")
+    assert "eu-west-1 are invoked at https://lambda.eu-west-1.amazonaws.com:443" in findings["lambda"]["found"]
+    assert "AKIAIOSFODNN7EXAMPLE" not in json.dumps(findings)
+    assert "hunter2" not in json.dumps(findings)
+
+
+def test_a_region_without_credentials_is_a_warning_with_what_to_set(sqlite_url: str, tmp_path: Path) -> None:
+    code, findings = _doctor(tmp_path, database_url=sqlite_url, lambda_region="eu-west-1")
+    assert (code, findings["lambda"]["level"]) == (0, "warn")
+    assert "AWS_ACCESS_KEY_ID" in findings["lambda"]["advice"]
+    assert "lambda" not in _doctor(tmp_path, database_url=sqlite_url)[1]
+
+
 def test_people_get_a_line_per_check_with_what_to_do_below(tmp_path: Path) -> None:
     told = run("doctor", cwd=tmp_path, environ=environment(tmp_path, port=free_port()))
     assert told.returncode == 1
@@ -109,7 +127,12 @@ def test_the_signing_secret_is_made_once_and_the_given_one_wins(sqlite_url: str,
     assert json.loads(run("signing-secret", "--json", cwd=tmp_path, environ=environ).stdout) == {"secrets": [given]}
 
 
-def _doctor(directory: Path, **variables: object) -> tuple[int, dict[str, Any]]:
-    environ = environment(directory, **({"port": free_port()} | variables))
+def _doctor(
+    directory: Path, aws: Mapping[str, str] = MappingProxyType({}), **variables: object
+) -> tuple[int, dict[str, Any]]:
+    """Code and findings, with ``aws`` and nothing else to find credentials by."""
+    ours = environment(directory, **({"port": free_port()} | variables))
+    without = {name: text for name, text in ours.items() if not name.startswith("AWS_")}
+    environ = {**without, "AWS_EC2_METADATA_DISABLED": "true", **aws}
     told = run("doctor", "--json", cwd=directory, environ=environ)
     return told.returncode, {finding["check"]: finding for finding in json.loads(told.stdout)}

@@ -82,7 +82,8 @@ def steered(outcome: Outcome) -> Outcome:
     word = control(response)
     if word == _ABORT:
         return replace(outcome, cls=replace(CLASSES["aborted"], partial=outcome.cls.partial))
-    if word == _RETRY and not outcome.cls.retryable:
+    # A verdict that says fail is final: the caller knows this target, and what its words are worth.
+    if word == _RETRY and not outcome.cls.retryable and outcome.cls.name != "verdict_fail":
         return replace(outcome, forced_retry=True)
     return outcome
 

@@ -20,6 +20,7 @@ _STEP = re.compile(
     """,
     re.VERBOSE,
 )
+_BLANKS = re.compile(r"[ \t\n\r]*")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -42,6 +43,30 @@ def read_json(body: bytes) -> object:
         return _DECODER.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise NotJson(type(error).__name__) from None
+
+
+def member(body: bytes, name: str) -> bytes | None:
+    """The value of ``name`` in the object that ``body`` writes, as it stands there; ``None`` if it has none.
+
+    Only of a body that ``read_json`` has read. Of a name that comes twice the last counts, as it does there.
+    """
+    text = body.decode("utf-8-sig")
+    found, at = None, _past_blanks(text, 0) + 1
+    while text[at := _past_blanks(text, at)] != "}":
+        key, at = _DECODER.raw_decode(text, at)
+        start = _past_blanks(text, _past_blanks(text, at) + 1)  # behind the colon
+        _, at = _DECODER.raw_decode(text, start)
+        if key == name:
+            found = text[start:at]
+        if text[at := _past_blanks(text, at)] == ",":
+            at += 1
+    return None if found is None else found.encode()
+
+
+def _past_blanks(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    assert blanks is not None, "no blank at all is a match as well"
+    return blanks.end()
 
 
 @lru_cache(maxsize=1024)

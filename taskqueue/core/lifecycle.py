@@ -95,8 +95,9 @@ def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime
         done = replace(answered, memory=replace(answered.memory, previous=reading.outcome.cls.name))
         return _end(task, done, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
     if reading.answer is None and asking.failures + 1 < reconcile.MAX_FAILURES:
-        wait = reconcile.BACKOFF.delay(asking.failures + 1, jitter=jitter)
-        if now + wait < task.expires_at:
+        left = task.expires_at - now
+        if left > timedelta(0):
+            wait = reconcile.wait(outcome, asking.failures + 1, left=left, now=now, jitter=jitter)
             again = answered.memory.asks(replace(asking, failures=asking.failures + 1))
             return waiting(task, replace(answered, memory=again), wait=wait, attempt=attempt)
     reason = asking.then

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from taskqueue.core.json_body import NotJson, read_json
+from taskqueue.core import retry
+from taskqueue.core.json_body import NotJson, member, read_json
 from taskqueue.core.outcome import Outcome, Partial
 from taskqueue.core.retry import Backoff
 from taskqueue.core.task import Kind, Task
@@ -41,6 +41,15 @@ def wanted(task: Task, outcome: Outcome) -> bool:
     return outcome.partial >= Partial.POSSIBLE and outcome.cls.name not in _SETTLED
 
 
+def wait(outcome: Outcome, failures: int, *, left: timedelta, now: datetime, jitter: float) -> timedelta:
+    """Until it is asked again after the ``failures``-th failure in a row.
+
+    Never more than half of what is ``left`` to the task: to call the target unasked is worse than to ask in haste.
+    """
+    asked_for = min(retry.named_wait(outcome, now) or timedelta(0), BACKOFF.max)
+    return min(max(BACKOFF.delay(failures, jitter=jitter), asked_for), left / 2)
+
+
 def read(outcome: Outcome) -> Reading:
     """What ``{"state": "done|not-done|unknown", "result": …}`` says; the result takes the place of the body."""
     response = outcome.response
@@ -56,8 +65,7 @@ def read(outcome: Outcome) -> Reading:
     if answer is None or not isinstance(said, dict):
         return _unusable(outcome, 'the reconcile URL did not answer {"state": "done"}, "not-done" or "unknown"')
     if answer is Answer.DONE:
-        result = json.dumps(said["result"], ensure_ascii=False, separators=(",", ":")) if "result" in said else ""
-        body = result.encode("utf-8", "surrogatepass")
+        body = member(response.body, "result") or b""
         return Reading(answer, replace(outcome, response=replace(response, body=body)))
     return Reading(answer, replace(outcome, error_type="Reconcile", error_message=f"the reconcile URL said: {answer}"))
 

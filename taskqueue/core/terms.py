@@ -61,13 +61,14 @@ class Terms:
     @classmethod
     def _of_rule(cls, task: Task, outcome: Outcome, named: timedelta | None, index: int) -> Terms:
         row, rule = outcome.cls, task.spec.policy.all_rules[index]
-        charge = Charge.LOST if row.charge is Charge.LOST else Charge.YES
+        # A lost worker is never free: what kills its workers would kill them until it expires.
+        charge = Charge.LOST if row.charge is Charge.LOST else Charge.YES if rule.charge else Charge.FREE
         return cls(
             outcome=outcome,
             retryable=rule.retries != 0,
             retries=task.spec.retries if rule.retries is None else rule.retries,
             class_retries=None,
-            charge=charge if rule.charge else Charge.FREE,
+            charge=charge,
             backoff=rule.backoff or retry.backoff_for(row.wait, task.spec.backoff),
             now=row.wait is Wait.NOW and rule.backoff is None,
             named=named,

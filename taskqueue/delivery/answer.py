@@ -10,7 +10,7 @@ from taskqueue.delivery.failure import AttemptFailed
 
 READ_CAP = 2**20  # of one answer's bytes, framing included; what need not be whole is cut before a read could pass it
 _LARGEST_READ = 2**18  # that an event loop hands over at once
-SHARED_ROOM = 32 * 2**20
+ERROR_KEPT = 2**18  # of what tells why a function failed
 HEAD_CAP = 64 * 1024
 MAX_HEADERS = 128
 MAX_INTERIM = 10
@@ -30,20 +30,12 @@ _FUNCTION_ERROR = b"x-amz-function-error"
 _NO_NAMES: frozenset[str] = frozenset()
 
 
-class Room:
-    """The memory in which answers under way keep more than goes on record."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, size: int = SHARED_ROOM) -> None:
-        self.left = size
-
-
 class Answer:
     """Takes the bytes of one answer as they come; ``AttemptFailed`` once they are not HTTP.
 
-    Of a body the beginning is kept; all of it if it is wanted ``whole`` or tells why a function failed, as long as
-    there is ``room``. ``read`` names headers that are kept whatever came before them.
+    Of a body the beginning is kept, more of it where it tells why a function failed, and all of it if it is wanted
+    ``whole``: attempts under way keep a mebibyte each at the most. ``read`` names headers that are kept whatever came
+    before them.
     ``complete`` says the peer finished it, ``cut`` that we had enough of it, ``reusable`` that the connection may
     carry another request.
     """
@@ -51,16 +43,14 @@ class Answer:
     __slots__ = (
         "_body",
         "_body_bytes",
-        "_borrowed",
         "_extra",
-        "_full",
         "_head_bytes",
         "_headers",
         "_interim",
+        "_keep",
         "_keep_alive",
         "_parser",
         "_read",
-        "_room",
         "_whole",
         "_wire_bytes",
         "_wrong",
@@ -70,14 +60,15 @@ class Answer:
         "status",
     )
 
-    def __init__(self, room: Room, *, whole: bool = False, read: frozenset[str] = _NO_NAMES) -> None:
-        self._whole, self._read, self._room = whole, read, room
+    def __init__(self, *, whole: bool = False, read: frozenset[str] = _NO_NAMES) -> None:
+        self._whole, self._read = whole, read
+        self._keep = READ_CAP if whole else KEPT_BODY
         self.status = 0
         self.head_complete = self.complete = self.cut = False
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
-        self._body_bytes = self._head_bytes = self._wire_bytes = self._interim = self._borrowed = 0
-        self._keep_alive = self._extra = self._full = False
+        self._body_bytes = self._head_bytes = self._wire_bytes = self._interim = 0
+        self._keep_alive = self._extra = False
         self._wrong: str | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
@@ -114,11 +105,8 @@ class Answer:
             self.complete = True
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object in a circle, and of the room: what was kept is used at once."""
+        """Let go of the parser, which holds this object in a circle."""
         self._parser = None
-        if self._borrowed:
-            self._room.left += self._borrowed
-            self._borrowed = 0
 
     def response(self) -> Response:
         """What is kept of the answer."""
@@ -160,29 +148,18 @@ class Answer:
         else:
             self.status, self.head_complete = status, True
             self._keep_alive = parser.should_keep_alive()
+            if any(name == _FUNCTION_ERROR for name, _ in self._headers):
+                self._keep = max(self._keep, ERROR_KEPT)
 
     def on_body(self, data: bytes) -> None:
         if self.complete:
             return
         self._body_bytes += len(data)
-        if self._body_bytes <= KEPT_BODY:
-            self._body += data
-        elif not self._full:
-            self._keep_more(data)
+        if (room := self._keep - len(self._body)) > 0:
+            self._body += data[:room]
 
     def on_message_complete(self) -> None:
         self.complete = self.head_complete
-
-    def _keep_more(self, data: bytes) -> None:
-        """Keep ``data``, which goes beyond what goes on record, or as much of it as does not."""
-        beyond = len(self._body) + len(data) - max(KEPT_BODY, len(self._body))
-        if beyond <= self._room.left and (self._whole or any(name == _FUNCTION_ERROR for name, _ in self._headers)):
-            self._room.left -= beyond
-            self._borrowed += beyond
-            self._body += data
-        else:
-            self._full = True
-            self._body += data[: max(0, KEPT_BODY - len(self._body))]
 
     def _framed(self) -> bool:
         """Whether the head says where the body ends."""

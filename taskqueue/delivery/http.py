@@ -11,7 +11,7 @@ from taskqueue.core.answer import read_answer
 from taskqueue.core.errors import ForbiddenTarget
 from taskqueue.core.outcome import CLASSES, Outcome, Phase
 from taskqueue.core.target import Address, AllowedTargets, Target
-from taskqueue.delivery.answer import Answer, Room
+from taskqueue.delivery.answer import Answer
 from taskqueue.delivery.dial import Dialer
 from taskqueue.delivery.failure import AttemptFailed, surprise, too_late
 from taskqueue.delivery.guard import check_addresses
@@ -40,7 +40,6 @@ class Transport:
         self._allowed = allowed
         self._resolver = resolver or Resolver()
         self._pool = Pool(total=max_idle, per_origin=max_idle_per_origin, idle_for=idle_for)
-        self._room = Room()
         self._dialer = Dialer(tls or tls_context(), on_lost=self._pool.discard)
 
     async def deliver(self, request: Request, trace: Trace) -> Outcome:
@@ -87,7 +86,7 @@ class Transport:
         if connection is None:
             async with asyncio.timeout_at(deadline):
                 connection = await self._dialer.dial(target, addresses, trace, deadline=deadline)
-        answer = Answer(self._room, whole=request.whole, read=request.headers_read)
+        answer = Answer(whole=request.whole, read=request.headers_read)
         await connection.exchange(head, request.body, answer, trace, deadline=deadline)
         if connection.open:
             self._pool.put(connection)

@@ -27,6 +27,8 @@ from taskqueue.worker.slots import Slots
 _RELEASED = ("released", "the worker stopped before it had sent the request")
 _INTERRUPTED = ("interrupted", "the worker stopped while the request was on its way or waiting for its answer")
 
+_QUICKLY_READ = 32 * 1024  # bytes of a body that is read on the loop
+
 
 class _Ids(TypedDict):
     task_id: TaskId
@@ -48,13 +50,14 @@ class Attempts:
     ) -> None:
         self._transport, self._functions = transport, functions
         self._settler, self._slots, self._secrets, self._limits = settler, slots, secrets, limits
+        self._reading = asyncio.Lock()
 
     async def make(self, held: Held) -> None:
         """Deliver, decide and settle; give the slot back in any case."""
         try:
             outcome = await self._outcome(held)
             if outcome is not None:
-                settlement = self._decide(held, outcome)
+                outcome, settlement = await self._concluded(held, outcome)
                 if await self._settler.settle(settlement):
                     _tell(held, outcome, settlement)
         except Exception as error:  # the lease lapses, and reclaim settles what could not be settled here
@@ -71,7 +74,7 @@ class Attempts:
                 with held.delivering():
                     outcome = await self._deliver(held)
                 _tell_trouble(held)
-                return _judged(held, outcome)
+                return outcome
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if held.cut_for is None or current is None:
@@ -104,6 +107,18 @@ class Attempts:
         if held.cut_for is Cut.STALE:
             self._settler.let_go(held.lease)
         return None
+
+    async def _concluded(self, held: Held, outcome: Outcome) -> tuple[Outcome, Settlement]:
+        if outcome.response is None or len(outcome.response.body) <= _QUICKLY_READ:
+            return self._conclude(held, outcome)
+        # Reading a large body takes tens of milliseconds. One at a time, so that the loop gets its turn in between:
+        # others have deadlines to keep.
+        async with self._reading:
+            return await asyncio.to_thread(self._conclude, held, outcome)
+
+    def _conclude(self, held: Held, outcome: Outcome) -> tuple[Outcome, Settlement]:
+        judged = _judged(held, outcome)
+        return judged, self._decide(held, judged)
 
     def _decide(self, held: Held, outcome: Outcome) -> Settlement:
         jitter = random.random()  # noqa: S311 - spreads load

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqueue.core.json_body import MAX_PATH, MAX_STEPS, MISSING, NotJson, find, parse_path, read_json
+from taskqueue.core.json_body import MAX_PATH, MAX_STEPS, MISSING, NotJson, find, member, parse_path, read_json
 
 MIB = 2**20
 PATHS = {
@@ -164,3 +164,19 @@ def test_a_whole_mebibyte_is_read_in_a_moment(body: bytes) -> None:
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
     with suppress(NotJson):
         read_json(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"result": 1.10}', b"1.10"),
+        (b'\xef\xbb\xbf { "a":[1,2] , "result" :\t{"b": "\\ud800", "n":12345678901234567890.10} }', None),
+        (b'{"result": 1, "r\\u0065sult": 2}', b"2"),
+        (b"{}", b""),
+        (b'{"a": "result"}', b""),
+    ],
+)
+def test_a_member_is_cut_out_as_it_stands(body: bytes, found: bytes | None) -> None:
+    read_json(body)
+    expected = b'{"b": "\\ud800", "n":12345678901234567890.10}' if found is None else found
+    assert (member(body, "result") or b"") == expected

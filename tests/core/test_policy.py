@@ -285,9 +285,13 @@ def test_a_rule_for_lost_workers_without_a_budget_keeps_to_the_operators_limit()
     assert run.ended == ("dead", "lost")
 
 
-def test_lost_workers_may_be_deferrals() -> None:
-    settlement = decided(running(policy=rules(rule("partial:possible", charge=False))), of("worker_lost"))
-    assert (settlement.progress.lost, settlement.progress.deferred) == (0, 1)
+def test_a_lost_worker_is_never_a_deferral() -> None:
+    free = rule("partial:possible", charge=False)
+    settlement = decided(running(policy=rules(free)), of("worker_lost"))
+    assert (settlement.progress.lost, settlement.progress.deferred) == (1, 0)
+    dead = decided(running(policy=Policy(rules=(free,), on_lost=OnLost.DEAD)), of("worker_lost"))
+    assert dead.ending is not None
+    assert dead.ending.reason is DeadReason.LOST
 
 
 @pytest.mark.parametrize("name", sorted(LOST))

@@ -21,6 +21,7 @@ from tests.core.examples import HOOKED, NOW, after, answered, cut, decided, queu
 from tests.core.playing import again
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+RA = (("retry-after", "120"),)
 RESULT = {"id": 7}
 
 
@@ -100,7 +101,7 @@ def test_work_that_is_done_is_a_success_with_the_result_that_was_told() -> None:
     assert settlement.state is TaskState.SUCCEEDED
     assert settlement.attempt is not None
     assert settlement.attempt.outcome.response is not None
-    assert settlement.attempt.outcome.response.body == b'{"id":7}'
+    assert settlement.attempt.outcome.response.body == json.dumps(RESULT).encode()
     assert settlement.ending is not None
     assert (settlement.ending.cls, settlement.ending.worst_partial) == ("success", Partial.LIKELY)
     assert settlement.events == (WebhookEvent.SUCCEEDED,)
@@ -228,12 +229,21 @@ def test_each_question_has_five_asks_of_its_own() -> None:
     assert second.progress.memory.asking.failures == 0
 
 
-def test_an_ask_that_cannot_be_repeated_in_time_is_the_last() -> None:
+def test_with_little_time_left_it_is_asked_in_haste() -> None:
+    settlement = asked(uncertain(expires_in=10 * SECOND), answered(503, headers=RA), expires_in=SECOND)
+    assert settlement.wait == SECOND / 2
+    assert settlement.progress.memory.asking is not None
+
+
+def test_with_no_time_left_an_ask_is_the_last() -> None:
     late = uncertain(running(policy=policy(OnUnknown.HOLD), expires_in=10 * SECOND))
-    settlement = asked(late, cut("timeout"), expires_in=SECOND)
-    assert reason(settlement) is DeadReason.UNCERTAIN
-    retried = asked(uncertain(expires_in=10 * SECOND), cut("timeout"), expires_in=SECOND)
-    assert retried.wait == timedelta(0)
+    assert reason(asked(late, cut("timeout"), expires_in=timedelta(0))) is DeadReason.UNCERTAIN
+    assert asked(uncertain(expires_in=10 * SECOND), cut("timeout"), expires_in=timedelta(0)).wait == timedelta(0)
+
+
+def test_who_is_asked_may_say_when_to_ask_again_within_reason() -> None:
+    assert asked(uncertain(), answered(503, headers=RA)).wait == 120 * SECOND
+    assert asked(uncertain(), answered(503, headers=(("retry-after", "86400"),))).wait == timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_what_the_target_says_in_so_many_words_is_not_overruled(headers: tuple[t
 def test_the_targets_word_beside_a_success_counts_once_a_rule_says_that_it_is_none() -> None:
     abort, again = (("taskqueue-control", "abort"),), (("taskqueue-control", "retry"),)
     assert judge(answered(200, headers=abort), [rule("retry", status="200")]).cls.name == "aborted"
-    assert judge(answered(200, headers=again), [rule("fail", status="200")]).forced_retry
+    assert not judge(answered(200, headers=again), [rule("fail", status="200")]).forced_retry  # fail is final
     assert judge(answered(200, headers=abort), [rule("success", status="200")]).cls.name == "success"
 
 

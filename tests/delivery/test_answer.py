@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue.core.outcome import KEPT_BODY, Response
-from taskqueue.delivery.answer import HEAD_CAP, READ_CAP, Answer, Room
+from taskqueue.delivery.answer import ERROR_KEPT, HEAD_CAP, READ_CAP, Answer
 from taskqueue.delivery.failure import AttemptFailed
 from tests.delivery.test_outcomes import NOT_HTTP, WHOLE
 
@@ -18,7 +18,7 @@ Verdict = tuple[str, Response | None]
 
 def read(pieces: list[bytes]) -> Verdict:
     """What a connection would make of ``pieces``, followed by the end of the connection."""
-    answer = Answer(Room())
+    answer = Answer()
     try:
         for piece in pieces:
             if answer.feed(piece):
@@ -80,14 +80,14 @@ def test_a_head_is_bounded_in_number_and_length(count: int, length: int, verdict
 
 
 def test_what_comes_behind_an_answer_does_not_change_it() -> None:
-    answer = Answer(Room())
+    answer = Answer()
     assert answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 500 Oops\r\nX-A: 1\r\n\r\nmore")
     assert answer.response() == Response(status=200, headers=(("content-length", "2"),), body=b"hi")
     assert not answer.reusable
 
 
 def test_little_is_held_of_a_body_in_crumbs() -> None:
-    answer = Answer(Room())
+    answer = Answer()
     answer.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     crumbs = b"1\r\nx\r\n" * 1000
     fed = 0
@@ -108,32 +108,22 @@ def kept(answer: Answer, *pieces: bytes) -> Response:
     return answer.response()
 
 
-def test_answers_share_the_room_in_which_bodies_are_kept_whole() -> None:
-    room = Room(100_000)
-    first, second, third = (Answer(room, whole=True) for _ in range(3))
-    for answer in (first, second):
-        answer.feed(HEAD)
-        answer.feed(b"x" * 60_000)
-    assert room.left == 100_000 - 2 * (60_000 - KEPT_BODY)
-    second.feed(b"y" * 40_000)
-    assert len(second.response().body) == 60_000  # there was no room for the rest
-    assert second.response().truncated
-    assert len(kept(third, b"z" * 60_000, b"z" * 40_000).body) == KEPT_BODY
-    first.close()
-    second.close()
-    assert room.left == 100_000
+def test_a_body_that_is_wanted_whole_is_kept_whole() -> None:
+    response = kept(Answer(whole=True), b"x" * 60_000, b"y" * 40_000)
+    assert response.body == b"x" * 60_000 + b"y" * 40_000
+    assert not response.truncated
 
 
-def test_what_came_after_a_piece_without_room_is_not_glued_to_what_came_before() -> None:
-    response = kept(Answer(Room(30_000), whole=True), b"a" * KEPT_BODY, b"b" * 60_000, b"c" * 10)
-    assert response.body == b"a" * KEPT_BODY
+def test_a_body_that_need_not_be_whole_is_kept_as_far_as_it_goes_on_record() -> None:
+    response = kept(Answer(), b"x" * 10_000, b"y" * 90_000)
+    assert response.body == b"x" * 10_000 + b"y" * (KEPT_BODY - 10_000)
     assert response.truncated
 
 
-def test_a_body_that_need_not_be_whole_takes_no_room() -> None:
-    room = Room(100_000)
-    answer = Answer(room)
-    answer.feed(HEAD)
-    answer.feed(b"x" * 99_999)
-    assert room.left == 100_000
-    assert len(answer.response().body) == KEPT_BODY
+def test_what_tells_why_a_function_failed_is_kept_further() -> None:
+    answer = Answer()
+    size = ERROR_KEPT + 1000
+    answer.feed(b"HTTP/1.1 200 OK\r\nX-Amz-Function-Error: Unhandled\r\nContent-Length: %d\r\n\r\n" % size)
+    answer.feed(b"x" * size)
+    assert len(answer.response().body) == ERROR_KEPT
+    assert answer.response().truncated

@@ -72,3 +72,12 @@ def test_what_stands_behind_the_beginning_of_a_body_is_judged_and_not_kept(
     assert (outcome.cls.name, outcome.error_type) == ("verdict_fail", "Verdict")
     assert outcome.response is not None
     assert (outcome.response.body, outcome.response.truncated) == (lie[: 16 * 1024], True)
+
+
+def test_many_large_answers_at_once_are_each_judged(database: Database, target: LocalTarget, start: Start) -> None:
+    count = 60
+    lie = json.dumps({"data": "x" * 900_000, "status": "fatal"}).encode()
+    target.then(*(answer(200, lie) for _ in range(count)))
+    tasks = [submit_to(database, target.url, policy=RULES) for _ in range(count)]
+    start(concurrency=count)
+    assert {ended(database, task).state for task in tasks} == {TaskState.DEAD}

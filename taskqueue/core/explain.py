@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from taskqueue.core import forecast, judgement
+from taskqueue.core import forecast, judgement, sequel
+from taskqueue.core.asking import Asked, asked
 from taskqueue.core.forecast import Forecast
 from taskqueue.core.guidance import ADVICE, WORK, in_words
 from taskqueue.core.judgement import LastOutcome
-from taskqueue.core.lambda_function import EVENT_CAVEAT, PREFIX
+from taskqueue.core.lambda_function import EVENT_CAVEAT, is_event
 from taskqueue.core.outcome import Partial
 from taskqueue.core.outcome import lapsed as lost_worker
 from taskqueue.core.plan import likely_outcome, plan
@@ -57,25 +58,32 @@ class Explanation(TypedDict):
     next: Next | None
     plan: ExplainedPlan | None
     lastOutcome: LastOutcome | None
+    asked: Asked | None  # since the last call of the target
+    expiresAt: str  # no attempt starts later
     onSuccess: list[str]
     onDeath: list[str]
+    followedBy: list[str]  # what its ending has set off
     advice: list[str]
     caveats: list[str]
 
 
 def explain(task: Task, *, now: datetime, limits: Limits, standing: Standing) -> Explanation:
     """``task`` as it stands ``now``, explained."""
-    living = not task.state.ended
+    living, found = not task.state.ended, asked(task, standing.attempts)
+    outcome = judgement.last_outcome(task, limits=limits, attempts=standing.attempts, asked=found)
     return {
         "id": str(task.id),
         "status": status(task, now=now),
-        "why": why(task, now=now, standing=standing),
+        "why": why(task, now=now, standing=standing, limits=limits),
         "blockedBy": _blockers(task, now, standing),
         "next": _next(task, now, standing) if living else None,
         "plan": _plan(task, now, limits, standing) if living else None,
-        "lastOutcome": judgement.last_outcome(task, limits=limits),
-        "onSuccess": _then(task, WebhookEvent.SUCCEEDED) if living else [],
-        "onDeath": _then(task, WebhookEvent.DEAD) if living else [],
+        "lastOutcome": outcome,
+        "asked": found,
+        "expiresAt": rfc3339(task.expires_at),
+        "onSuccess": sequel.foreseen(task, WebhookEvent.SUCCEEDED) if living else [],
+        "onDeath": sequel.foreseen(task, WebhookEvent.DEAD) if living else [],
+        "followedBy": sequel.followed(task, chain=standing.chain, compensation_id=standing.compensation_id),
         "advice": _advice(task, now, standing),
         "caveats": _caveats(task),
     }
@@ -131,7 +139,9 @@ def _next(task: Task, now: datetime, standing: Standing) -> Next:
         return _step("expire", now, None, "it dies, because no attempt may start any more")
     due = None if task.held else max(now, due_at(task, now))
     if task.progress.memory.asking is not None:
-        return _step("reconcile", due, None, "the reconcile URL is asked whether the work was done")
+        whom = task.spec.policy.reconcile
+        named = f" {whom.url}" if whom is not None else ""
+        return _step("reconcile", due, None, f"the reconcile URL{named} is asked whether the work was done")
     return _step("attempt", due, None, f"attempt {task.progress.number + 1} calls the target")
 
 
@@ -156,23 +166,8 @@ def _plan(task: Task, now: datetime, limits: Limits, standing: Standing) -> Expl
     made = plan(task, outcomes, now=now, limits=limits, slow=not silent)
     held = "; times count from now, although others come first" if task.held else ""
     running = " after the one under way" if task.state is TaskState.RUNNING else ""
-    detail = f"if all ended as {outcome.cls.name}{running}: {forecast.in_words(made)}{held}"
+    detail = f"if all ended as {outcome.cls.name}{running}: {forecast.in_words(made, expires_at=task.expires_at)}{held}"
     return {**forecast.in_instants(made), "supposes": outcome.cls.name, "detail": detail}
-
-
-def _then(task: Task, event: WebhookEvent) -> list[str]:
-    """What an ending sets off."""
-    spec = task.spec
-    follow_up = spec.on_success if event is WebhookEvent.SUCCEEDED else spec.on_failure
-    told = []
-    if spec.webhook_url is not None and event in spec.webhook_events:
-        told.append(f"a webhook tells {spec.webhook_url}")
-    if follow_up is not None:
-        when = f", if it matches {' or '.join(follow_up.match)}" if follow_up.match else ""
-        told.append(f"a task for {follow_up.task.spec.target_url} is submitted{when}")
-    if event is WebhookEvent.DEAD:
-        told.append("a dead letter is kept, from which the task can be redriven")
-    return told
 
 
 def _advice(task: Task, now: datetime, standing: Standing) -> list[str]:
@@ -186,15 +181,19 @@ def _advice(task: Task, now: datetime, standing: Standing) -> list[str]:
 
 
 def _advice_for_dead(task: Task, standing: Standing) -> list[str]:
-    ending = ended(task)
+    ending, last = ended(task), task.last_attempt
     advice = [ADVICE[ending.cls]] if ending.cls is not None and ending.cls in ADVICE else []
+    if last is not None and last.outcome.cls.name == ending.cls and advice:
+        advice = [judgement.advice(last.outcome)]
     if task.dead_letter_id is None:
         return [*advice, "It cannot be redriven: its dead letter was deleted or is past its retention."]
-    advice.append(f"{_SAFETY[ending.worst_partial]} To redrive it, run: taskqueue dead redrive {task.dead_letter_id}")
-    if standing.compensation_id is not None:
+    compensated = standing.compensation_id is not None
+    command = f"taskqueue dead redrive {task.dead_letter_id}{' --force' if compensated else ''}"
+    advice.append(f"{_SAFETY[ending.worst_partial]} To redrive it, run: {command}")
+    if compensated:
         advice.append(
-            f"Task {standing.compensation_id} was submitted to compensate for this death: see how it ended; a redrive"
-            " needs force."
+            f"Task {standing.compensation_id} was submitted to compensate for this death: see how it ended; for its"
+            " sake a redrive needs --force."
         )
     return advice
 
@@ -213,6 +212,6 @@ def _caveats(task: Task) -> list[str]:
             f"This is a webhook: it tells of task {task.spec.cause.task_id}, whose state it never changes. Only 410 or"
             " a forbidden address stops it early."
         )
-    if task.spec.target_url.startswith(PREFIX) and task.spec.target_url.endswith("?invocation=event"):
+    if is_event(task.spec.target_url):
         found.append(EVENT_CAVEAT)
     return found

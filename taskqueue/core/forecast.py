@@ -76,11 +76,12 @@ def in_seconds(plan: Plan, start: datetime) -> Simulation:
     return cast(Simulation, _shown(plan, lambda instant: round((instant - start) / timedelta(seconds=1), 3)))
 
 
-def in_words(plan: Plan) -> str:
-    """The plan in a few words, without times."""
+def in_words(plan: Plan, *, expires_at: datetime | None = None) -> str:
+    """The plan in a few words, without times but for that of a given expiry which ends it."""
     count = len(plan.attempts)
     if plan.state is None:
-        return f"{count} attempts and so on, until it expires"
+        until = rfc3339(expires_at) if expires_at is not None else "it expires"
+        return f"{count} attempts and so on, until {until}"
     attempts = "no attempt" if not count else "one attempt" if count == 1 else f"{count} attempts"
     return f"{attempts}, then {'success' if plan.state is TaskState.SUCCEEDED else f'dead ({plan.reason})'}"
 

@@ -68,6 +68,15 @@ ADVICE: Mapping[str, str] = {
     "function_init_failed": "Correct the import, the handler's name or the package; no work was begun.",
     "function_bad_result": "Return what JSON can hold, under 6 MB. Do not redrive unchecked: the work is done.",
 }
+# Types of our own making, whose message says all there is.
+_SAID_BY_MESSAGE = frozenset(
+    {
+        *("HTTPStatus", "BodyCut", "X-Amz-Function-Error", "Verdict", "Reconcile", "Cancelled", "Expired"),
+        *("LeaseLapsed", "DeadlinePassed", "ConnectionClosed", "NameNotFound", "MalformedAnswer", "InterimOnly"),
+        *("SpokeFirst", "ResolverBusy", "SettleFailed", "NotConfigured", "WrongRegion"),
+        *("ForbiddenTarget", "InvalidTarget"),
+    }
+)
 
 
 def retried(row: OutcomeClass) -> str:
@@ -96,10 +105,25 @@ def waits(row: OutcomeClass) -> str:
     return f"{words}, or as asked" if row.honours_retry_after else words
 
 
+def error_in_words(error_type: str | None, message: str | None) -> str | None:
+    """The message of an error, behind its type where that says more."""
+    if message is None:
+        return error_type
+    if error_type is None or error_type in _SAID_BY_MESSAGE or message.startswith(error_type):
+        return message
+    return f"{error_type}: {message}"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def in_words(span: timedelta) -> str:
-    """About how long ``span`` is: ``1m30s``; milliseconds only where they matter."""
+    """About how long ``span`` is: ``1m30s``; milliseconds only of what is shorter than a second, else tenths."""
     milliseconds = max(0, round(span / timedelta(milliseconds=1)))
-    rest = milliseconds if milliseconds < 10_000 else round(milliseconds / 1000) * 1000
+    if 1_000 <= milliseconds < 10_000:
+        return f"{round(milliseconds / 1_000, 1):g}s"
+    rest = milliseconds if milliseconds < 1_000 else round(milliseconds / 1_000) * 1_000
     words = ""
     for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
         count, rest = divmod(rest, length)

@@ -65,6 +65,11 @@ class LambdaFunction:
         return f"/2015-03-31/functions/{quote(self.function, safe='')}/invocations{qualifier}"
 
 
+def is_event(url: str) -> bool:
+    """Whether a target hands its events over to Lambda, and does not wait for the function."""
+    return url.startswith(PREFIX) and url.endswith("?invocation=event")
+
+
 def check_invocation(*, method: str, headers: Iterable[tuple[str, str]], body: bytes | None) -> None:
     """Raise ``InvalidTask``, its pointer relative to the task, for what Lambda's Invoke could not carry."""
     if method != "POST":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskqueue.core.guidance import in_words
-from taskqueue.core.reason import DeadReason
+from taskqueue.core import death
+from taskqueue.core.asking import Asked, asked
+from taskqueue.core.guidance import error_in_words, in_words, times
+from taskqueue.core.judgement import meaning
+from taskqueue.core.lambda_function import is_event
 from taskqueue.core.shown import rfc3339
-from taskqueue.core.task import AttemptKind, Ending, Task, TaskId, TaskState
+from taskqueue.core.task import Attempt, AttemptKind, Ending, Task, TaskId, TaskState
+from taskqueue.core.terms import Limits
 
 # A worker that is free takes a due task much sooner than this.
 PATIENCE = timedelta(seconds=5)
@@ -21,9 +26,11 @@ class Standing:
     lane_head: TaskId | None = None  # of a held task: the one that is first under its ordering key
     lease_until: datetime | None = None  # of a running one
     compensation_id: TaskId | None = None  # of a dead one: what was submitted because of its death
+    attempts: Sequence[Attempt] = ()  # all that this generation has closed, oldest first
+    chain: Sequence[Task] = ()  # of one that has ended: the task with all that follow from the same first one
 
 
-def why(task: Task, *, now: datetime, standing: Standing) -> str:
+def why(task: Task, *, now: datetime, standing: Standing, limits: Limits) -> str:
     """One or two sentences."""
     match task.state:
         case TaskState.QUEUED:
@@ -33,7 +40,7 @@ def why(task: Task, *, now: datetime, standing: Standing) -> str:
         case TaskState.SUCCEEDED:
             return _why_succeeded(task)
         case TaskState.DEAD:
-            return _why_dead(task)
+            return _why_dead(task, standing, limits)
         case _:
             return f"It was cancelled at {_ended_at(task)}{_attempts_before(task)}."
 
@@ -78,14 +85,18 @@ def _why_waiting(task: Task, now: datetime, standing: Standing) -> str:
     if task.progress.memory.asking is not None:
         return (
             f"The last call ended as {task.progress.memory.previous}, so the work may have been done: before anything"
-            f" else happens the reconcile URL is asked, {_when(due, now)}."
+            f" else happens the reconcile URL is asked{_so_far(asked(task, standing.attempts))}, {_when(due, now)}."
         )
     if last is not None:
-        row = last.outcome.cls
-        return f"Attempt {last.number} ended as {row.name} ({row.meaning}); the next one starts {_when(due, now)}."
+        ended_as = f"{last.outcome.cls.name} ({meaning(last.outcome)})"
+        return f"Attempt {last.number} ended as {ended_as}; the next one starts {_when(due, now)}."
     if due > now:
         return f"It was asked to start no earlier than {rfc3339(due)}, which is in {in_words(due - now)}."
     return f"It is due {_when(due, now)}."
+
+
+def _so_far(found: Asked | None) -> str:
+    return f" again (so far {times(found['times'])}, last answer: {found['lastAnswer']})" if found else ""
 
 
 def _when(due: datetime, now: datetime) -> str:
@@ -115,27 +126,20 @@ def _why_succeeded(task: Task) -> str:
     if last.kind is AttemptKind.RECONCILE:
         return f"The reconcile URL said at {at} that the work was done."
     answer = f" with status {last.outcome.response.status}" if last.outcome.response else ""
+    if is_event(task.spec.target_url):
+        return f"Lambda took the event of attempt {last.number} at {at}; whether the function ran is not known here."
     return f"The target answered attempt {last.number}{answer}; the task succeeded at {at}."
 
 
-_DEATHS = {
-    DeadReason.EXHAUSTED: "every attempt that it was allowed failed",
-    DeadReason.REJECTED: "another attempt would not have changed the outcome",
-    DeadReason.EXPIRED: "its time was up",
-    DeadReason.LOST: "it lost its workers more often than it may",
-    DeadReason.POISON: "the same failure came again and again",
-    DeadReason.UNCERTAIN: "nobody could say whether the work was done, and it was to be held then",
-}
-
-
-def _why_dead(task: Task) -> str:
+def _why_dead(task: Task, standing: Standing, limits: Limits) -> str:
     ending, last = ended(task), task.last_attempt
-    assert ending.reason is not None, "a death has a reason"
-    because = f"{_DEATHS[ending.reason]}{_attempts_before(task)}"
-    told = f"It died at {_ended_at(task)} ({ending.reason}): {because}."
+    attempts = standing.attempts or ((last,) if last is not None else ())
+    found = asked(task, attempts)
+    because = death.because(task, ending, attempts=attempts, asked=found, limits=limits)
+    told = f"It died at {_ended_at(task)} ({ending.reason}): {because}{_attempts_before(task)}."
     if ending.cls is None:
         return told
-    message = last.outcome.error_message if last is not None else None
+    message = error_in_words(last.outcome.error_type, last.outcome.error_message) if last is not None else None
     return f"{told} The last call ended as {ending.cls}{f': {message}' if message else ''}."
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from taskqueue.core.explain import Explanation, explain
-from taskqueue.core.task import TaskId
+from taskqueue.core.task import TaskId, TaskState
 from taskqueue.core.terms import Limits
 from taskqueue.store import tasks
 from taskqueue.store.standing import standing
@@ -31,6 +33,14 @@ def explain_task(service: Service, call: Call) -> Reply:
         if task is None:
             raise unknown_task()
         now, stands = service.database.now(conn), standing(conn, task)
+        tried = [
+            attempt
+            for generation, attempt in tasks.attempts(conn, call.caller.project, task.id)
+            if generation == task.progress.generation
+        ]
+        followed = task.state is TaskState.SUCCEEDED and task.spec.on_success is not None
+        chain = tasks.chain(conn, call.caller.project, task.id) if followed else None
+    stands = replace(stands, attempts=tried, chain=chain or ())
     limits = Limits(lost_limit=service.settings.lost_limit)
     return Reply(200, explain(task, now=now, limits=limits, standing=stands))
 

@@ -222,7 +222,10 @@ def test_a_task_without_its_attempts_still_says_how_it_ended() -> None:
         (decided(after(*["timeout"] * 3), cut("timeout")), "(exhausted): every attempt that it was allowed failed"),
         (decided(running(), answered(400)), "(rejected): another attempt would not have changed the outcome"),
         (expire(queued(), now=NOW), "(expired): its time was up, before its first attempt."),
-        (decided(running(progress=Progress(number=4, lost=3)), cut("worker_lost")), "(lost): it lost its workers"),
+        (
+            decided(running(progress=Progress(number=4, lost=3)), cut("worker_lost")),
+            "(lost): its worker was lost more often",
+        ),
     ],
 )
 def test_a_dead_task_says_why_it_was_given_up(settlement: Settlement, words: str) -> None:
@@ -282,7 +285,7 @@ def test_a_dead_task_whose_letter_is_gone_cannot_be_redriven() -> None:
 def test_a_dead_task_that_was_compensated_names_the_compensation() -> None:
     told = explained(after_settlement(decided(running(), answered(400))), compensation_id=OTHER)
     assert f"Task {OTHER} was submitted to compensate" in told["advice"][-1]
-    assert "needs force" in told["advice"][-1]
+    assert "needs --force" in told["advice"][-1]
 
 
 def test_a_cancelled_task_says_when_and_whether_to_look() -> None:
@@ -316,6 +319,34 @@ def test_a_living_task_says_what_its_ending_sets_off() -> None:
     assert explained(quiet)["onSuccess"] == []
     over = explained(after_settlement(decided(running(**HOOKED), answered(200))))
     assert (over["onSuccess"], over["onDeath"]) == ([], [])
+
+
+def test_a_task_that_has_ended_says_what_it_has_set_off() -> None:
+    undo = NewTask(spec=a_spec(target_url="https://caller.example/undo"))
+    spec = a_spec(on_failure=FollowUp(task=undo, match=("timeout", "partial:likely")), on_success=FollowUp(task=undo))
+    done = after_settlement(decided(running(spec=spec), answered(200)))
+    stranger, other = queued(), queued(spec=replace(undo.spec, parent_id=OTHER))
+    child = replace(queued(spec=replace(undo.spec, parent_id=TASK_ID)), id=TaskId(UUID(int=4)))
+    assert explained(done, chain=(done, child, stranger, other))["followedBy"] == [
+        f"task {child.id} for https://caller.example/undo was submitted (onSuccess)"
+    ]
+    assert "no longer kept" in explained(done)["followedBy"][0]
+    dead = after_settlement(decided(running(spec=spec), answered(400)))
+    assert explained(dead)["followedBy"] == [
+        "no task was submitted (onFailure): this death does not match timeout or partial:likely"
+    ]
+    assert explained(dead, compensation_id=OTHER)["followedBy"] == [
+        f"task {OTHER} for https://caller.example/undo was submitted (onFailure)"
+    ]
+    assert explained(replace(dead, dead_letter_id=None))["followedBy"] == []
+    assert explained(after_settlement(decided(running(), answered(400))))["followedBy"] == []
+
+
+def test_a_plan_that_is_cut_says_until_when_it_goes_on() -> None:
+    task = after_settlement(decided(running(), answered(429)))
+    told = explained(task)
+    assert told["plan"] is not None
+    assert told["plan"]["detail"].endswith(f"500 attempts and so on, until {told['expiresAt']}")
 
 
 def test_a_webhook_says_what_it_tells_of() -> None:

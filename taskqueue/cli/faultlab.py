@@ -35,7 +35,10 @@ def faultlab(
     """
     missing = [name for name in ("awslambdaric", "botocore", "trustme") if find_spec(name) is None]
     if missing:
-        fail(f"the fault lab needs {', '.join(missing)}; run: pip install 'taskqueue-http[faultlab]'")
+        fail(
+            f"the fault lab needs {', '.join(missing)}; run: pip install 'taskqueue-http[faultlab]'"
+            " (in a checkout: .venv/bin/pip install -e '.[faultlab]')"
+        )
     from taskqueue.faultlab.lab import FaultLab
 
     lab = FaultLab(host.strip("[]"), port, secret=secret, own=_functions(own), function_seconds=function_timeout)
@@ -79,4 +82,6 @@ def _greet(lab: FaultLab) -> None:
     click.echo("\n  For lambda:// targets, start API and worker with:\n")
     for name, value in lab.environment.items():
         click.echo(f"  export {name}={value}")
+    click.echo("\n  For certificates to be refused for what is wrong with them alone, start the worker with:\n")
+    click.echo(f"  export SSL_CERT_FILE={index['authority']}")
     click.echo(f"\n  Try: {program()} submit '{lab.url}/class/server_error?times=2' --payload '{{}}' --wait\n")

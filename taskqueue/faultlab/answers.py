@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from taskqueue.core.answer import class_of_status
 from taskqueue.core.outcome import CLASSES
@@ -33,11 +34,18 @@ _JSON = ("Content-Type", "application/json")
 
 def answers() -> Iterator[tuple[str, Play]]:
     for name, status in _STATUS.items():
-        yield name, Play(name, f"answers {status}: {CLASSES[name].meaning}", _answer(name, status))
+        yield name, Play(name, _about(name, status), _answer(name, status))
     for word in ("retry", "fail", "defer"):
         name = f"verdict_{word}"
         body = b'{"status": "%s"}' % word.encode()
         yield name, Play(name, f"answers 200 with {body.decode()}, for a verdict rule to read", _lie(body))
+
+
+def _about(name: str, status: int) -> str:
+    meaning = CLASSES[name].meaning
+    if meaning[0].isdigit():  # it would only say the status again
+        return f"answers {status} {HTTPStatus(status).phrase}"
+    return f"answers {status}: {meaning}"
 
 
 def by_status(status: int) -> Play:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NARROW_BYTES = 128 * 1024  # a body of this size does not fit into the pipe of the narrow port
@@ -17,8 +18,9 @@ _PATIENCE = 900.0
 class Doors:
     """The ports beside the lab's own: opened together, each at the next number after the first unless that is 0."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, authority: Path) -> None:
         self._host, self._next = host, port
+        self.authority = authority  # written at the opening: the certificate that signs all others
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._shown = f"[{host}]" if ":" in host else host
         self._sockets: list[socket.socket] = []
@@ -33,6 +35,7 @@ class Doors:
         self.port = main.getsockname()[1]
         await self._listen(main, serve, limit=limit)
         authority, now = trustme.CA(), datetime.now(UTC)
+        authority.cert_pem.write_to_path(str(self.authority))
         certificates = {
             "tls_certificate": authority.issue_cert(self._host),
             "tls_certificate_expired": authority.issue_cert(

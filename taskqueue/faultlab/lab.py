@@ -29,9 +29,9 @@ class FaultLab:
         self._functions = {**functions(Path(self._directory.name)), **own}
         self._account = Account()
         self._invoke = Invoke(self._account, self._functions, seconds=function_seconds)
-        self._server = Server(Seen(secret), self._invoke, self.index)
-        self._host, self._doors = host, Doors(host, port)
         self._addresses: dict[str, str] = {}
+        self._server = Server(Seen(secret), self._invoke, self.index, self._addresses)
+        self._host, self._doors = host, Doors(host, port, Path(self._directory.name) / "ca.pem")
 
     @property
     def url(self) -> str:
@@ -50,7 +50,7 @@ class FaultLab:
 
     async def open(self) -> None:
         """Raises ``OSError`` when a port is taken."""
-        self._addresses = await self._doors.open(self._server.serve, limit=MAX_HEAD)
+        self._addresses.update(await self._doors.open(self._server.serve, limit=MAX_HEAD))
 
     async def close(self) -> None:
         await self._doors.close()
@@ -62,11 +62,16 @@ class FaultLab:
         """Everything that can be asked for."""
         return {
             "plays": {
-                name: {"class": play.cls, "about": play.about, "url": f"{self.url}/class/{name}"}
+                name: {
+                    "class": play.cls,
+                    "about": play.about,
+                    "url": self._addresses.get(name, f"{self.url}/class/{name}"),
+                }
                 for name, play in PLAYS.items()
             },
             "options": dict(NAMES),
-            "addresses": self._addresses,
+            "addresses": dict(self._addresses),
+            "authority": str(self._doors.authority),
             "unplayed": dict(UNPLAYED),
             "functions": {f"lambda://{name}": each.cls for name, each in self._functions.items()},
             "answersOfLambda": [f"lambda://{name}" for name in (*BY_CLASS, *EXCEPTIONS)],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from taskqueue.client import InvalidSignature, verify
-from taskqueue.core.shown import masked
+from taskqueue.core.shown import masked, rfc3339
 from taskqueue.faultlab.wire import Request
 
 MOST = 1000
@@ -31,14 +31,14 @@ class Seen:
         attempt = request.header("taskqueue-attempt")
         self._items.append(
             {
-                "at": round(time.time(), 3),
+                "at": rfc3339(datetime.now(UTC)),
                 "method": request.method,
                 "path": request.target,
                 "taskId": request.header("taskqueue-task-id"),
                 "attemptId": request.header("taskqueue-attempt-id"),
                 "attempt": int(attempt) if attempt and attempt.isdecimal() else None,
                 "signature": self._signature(request),
-                "headers": masked((name[:100], value[:500]) for name, value in request.headers[:50]),
+                "headers": _headers(request),
                 **_shown(request.body),
             }
         )
@@ -76,6 +76,14 @@ class Seen:
         except InvalidSignature:
             return "invalid"
         return "valid"
+
+
+def _headers(request: Request) -> dict[str, str]:
+    shown = masked((name[:100], value[:500]) for name, value in request.headers[:50])
+    if "idempotency-key" in shown:
+        # No credential, though it ends in -key: whether it is the same on every attempt is what one looks here for.
+        shown["idempotency-key"] = (request.header("idempotency-key") or "")[:500]
+    return shown
 
 
 def _shown(body: bytes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,8 +23,9 @@ STATES = ("done", "not-done", "unknown", "down")
 class Server:
     """Serves connections, whatever port they came in by."""
 
-    def __init__(self, seen: Seen, invoke: Invoke, index: Callable[[], Any]) -> None:
+    def __init__(self, seen: Seen, invoke: Invoke, index: Callable[[], Any], addresses: Mapping[str, str]) -> None:
         self._seen, self._invoke, self._index = seen, invoke, index
+        self._addresses = addresses  # of what no request can play, by name; known once the ports are open
         self._serving: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -50,7 +51,7 @@ class Server:
     async def _one(self, peer: Peer) -> None:
         try:
             head = await peer.head()
-            play = _by_path(head)
+            play = self._by_path(head)
             if play is not None and play.unread:
                 self._seen.remember(head)
                 await self._play(play, head, peer)
@@ -77,7 +78,7 @@ class Server:
             elif (function := self._invoke.function(request)) is not None:
                 await self._run(function, request, peer)
             else:
-                await self._play(play or _by_payload(request), request, peer)
+                await self._play(play or self._by_payload(request), request, peer)
 
     async def _show(self, request: Request, peer: Peer) -> None:
         if request.method == "DELETE":
@@ -90,7 +91,7 @@ class Server:
         refusal = self._invoke.refusal(request)
         if refusal is None and named(request) is not None:
             # The query is Lambda's here, so options stand in the payload alone.
-            await self._play(_by_payload(request), replace(request, target=request.path), peer)
+            await self._play(self._by_payload(request), replace(request, target=request.path), peer)
             return
         answer = refusal or await self._invoke.run(function, request)
         await peer.answer(answer.status, answer.body, answer.headers)
@@ -104,30 +105,27 @@ class Server:
             play, options = PLAYS["success"], Options()
         await play.perform(Stage(request, options, peer))
 
+    def _by_path(self, request: Request) -> Play | None:
+        """The play that the path names; ``None`` when it names none."""
+        kind, _, name = request.path.strip("/").partition("/")
+        if kind == "class":
+            return self._called(name)
+        if kind == "status":
+            return by_status(int(name) if name.isascii() and name.isdecimal() else 0)
+        return None
 
-def _by_path(request: Request) -> Play | None:
-    """The play that the path names; ``None`` when it names none."""
-    kind, _, name = request.path.strip("/").partition("/")
-    if kind == "class":
-        return _called(name)
-    if kind == "status":
-        return by_status(int(name) if name.isascii() and name.isdecimal() else 0)
-    return None
+    def _by_payload(self, request: Request) -> Play:
+        name = named(request)
+        return PLAYS["success"] if name is None else self._called(name)
 
-
-def _by_payload(request: Request) -> Play:
-    name = named(request)
-    return PLAYS["success"] if name is None else _called(name)
-
-
-def _called(name: str) -> Play:
-    if name in UNPLAYED:
-        raise BadRequest(f"no target can play {name}; {UNPLAYED[name]}")
-    if name not in PLAYS:
-        raise BadRequest(
-            f"there is no play {name[:60]!r}; GET / lists them, and the ports for what a request cannot play"
-        )
-    return PLAYS[name]
+    def _called(self, name: str) -> Play:
+        if name in UNPLAYED:
+            raise BadRequest(f"no target can play {name}; {UNPLAYED[name]}")
+        if name in PLAYS:
+            return PLAYS[name]
+        if name in self._addresses:
+            raise BadRequest(f"{name} happens before a request is sent; make {self._addresses[name]} the target")
+        raise BadRequest(f"there is no play {name[:60]!r}; GET / lists them")
 
 
 async def _reconcile(request: Request, peer: Peer) -> None:

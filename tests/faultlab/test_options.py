@@ -50,6 +50,23 @@ def test_a_payload_that_names_no_play_is_a_success(lab: RunningLab) -> None:
         assert lab.call("POST", "/work", body)[0] == 200
 
 
+def test_what_no_request_can_play_is_answered_with_the_address_to_call(lab: RunningLab) -> None:
+    for name, url in lab.index["addresses"].items():
+        if name not in lab.index["plays"]:
+            status, _, said = lab.call("POST", f"/class/{name}", b"{}")
+            assert (status, json.loads(said)["error"]) == (
+                400,
+                f"{name} happens before a request is sent; make {url} the target",
+            )
+
+
+def test_the_list_leads_to_the_port_where_a_play_can_be_had(lab: RunningLab) -> None:
+    plays = lab.index["plays"]
+    assert plays["send_aborted"]["url"] == lab.index["addresses"]["send_aborted"]
+    assert plays["gone"]["url"] == f"{lab.url}/class/gone"
+    assert plays["not_found"]["about"] == "answers 404 Not Found"
+
+
 def test_a_target_can_steer(lab: RunningLab) -> None:
     _, headers, _ = lab.call("POST", "/class/server_error?control=abort&retryAfter=2&rateLimitReset=30")
     assert headers["Taskqueue-Control"] == "abort"

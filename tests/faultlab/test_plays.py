@@ -117,6 +117,15 @@ def test_no_certificate_is_one_to_trust(lab: RunningLab) -> None:
             handshake(lab.index["addresses"][name])
 
 
+def test_who_trusts_the_labs_authority_refuses_a_certificate_for_what_is_wrong_with_it(lab: RunningLab) -> None:
+    addresses, authority = lab.index["addresses"], lab.index["authority"]
+    handshake(addresses["tls_certificate"], authority=authority)
+    with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+        handshake(addresses["tls_certificate_expired"], authority=authority)
+    with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+        handshake(addresses["tls_certificate_for_another_name"], authority=authority)
+
+
 def test_who_answers_a_handshake_in_plain_http_ends_it(lab: RunningLab) -> None:
     with pytest.raises(ssl.SSLError) as refused:
         handshake(lab.index["addresses"]["tls_handshake"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 
@@ -77,6 +78,13 @@ def test_who_is_asked_whether_the_work_was_done_answers(lab: RunningLab, state: 
 
 def test_who_is_asked_may_be_down(lab: RunningLab) -> None:
     assert ask(f"{lab.url}/reconcile?state=down").end == "closed"
+
+
+def test_the_key_that_makes_repeats_safe_is_shown_for_attempts_to_be_compared(lab: RunningLab) -> None:
+    lab.call("POST", "/work", b"{}", Idempotency_Key="order-7")
+    (seen,) = lab.seen()
+    assert seen["headers"]["idempotency-key"] == "order-7"
+    assert datetime.fromisoformat(seen["at"]).tzinfo is not None
 
 
 def test_credentials_are_not_shown(lab: RunningLab) -> None:

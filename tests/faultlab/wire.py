@@ -90,9 +90,11 @@ def _whole(data: bytes) -> bool:
     return bool(end) and len(rest) >= int(length[1] if length else 0)
 
 
-def handshake(url: str, *, seconds: float = PATIENCE) -> None:
-    """A TLS handshake as a careful client makes it; raises what goes wrong."""
+def handshake(url: str, *, seconds: float = PATIENCE, authority: str | None = None) -> None:
+    """A TLS handshake as a careful client makes it, who also trusts ``authority``; raises what goes wrong."""
     context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
     parts = urlsplit(url)
     with connected(url, seconds=seconds) as connection:
         context.wrap_socket(connection, server_hostname=parts.hostname).close()

@@ -59,7 +59,9 @@ class Server:
             request = replace(head, body=await peer.body(head))
             await self._answer(play, request, peer)
         except BadRequest as error:
-            await peer.answer_json(400, {"error": str(error)}, [("Connection", "close")])
+            await peer.answer_json(
+                400, {"errorType": "FaultLab", "errorMessage": str(error)}, [("Connection", "close")]
+            )
             raise PeerGone from None
         if (request.header("connection") or "").lower() == "close":
             raise PeerGone

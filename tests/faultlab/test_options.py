@@ -54,7 +54,7 @@ def test_what_no_request_can_play_is_answered_with_the_address_to_call(lab: Runn
     for name, url in lab.index["addresses"].items():
         if name not in lab.index["plays"]:
             status, _, said = lab.call("POST", f"/class/{name}", b"{}")
-            assert (status, json.loads(said)["error"]) == (
+            assert (status, json.loads(said)["errorMessage"]) == (
                 400,
                 f"{name} happens before a request is sent; make {url} the target",
             )
@@ -102,7 +102,7 @@ def test_an_option_cannot_smuggle_a_header(lab: RunningLab) -> None:
 def test_what_cannot_be_played_is_answered_with_a_sentence(lab: RunningLab, path: str, sentence: str) -> None:
     status, _, body = lab.call("POST", path, b"{}")
     assert status == 400
-    assert json.loads(body)["error"].startswith(sentence)
+    assert json.loads(body)["errorMessage"].startswith(sentence)
 
 
 @pytest.mark.parametrize(

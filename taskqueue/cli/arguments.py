@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from taskqueue.cli.failure import fail
 from taskqueue.cli.payload import read_json
 from taskqueue.client import RawJson
+from taskqueue.core.policy import PRESETS
 
-_WORD = re.compile(r"[a-z][a-z-]*")
+_RULES = '[{"match": ["timeout"], "retries": 2}]'
 
 
 def read_span(text: str) -> float | str:
@@ -35,4 +35,10 @@ def read_headers(texts: Sequence[str]) -> dict[str, str]:
 
 def read_retry_policy(text: str) -> str | RawJson:
     """The name of a preset as it is, or rules as JSON."""
-    return text if _WORD.fullmatch(text) else read_json(text, "--retry-policy")
+    if text == "-" or text.lstrip()[:1] in ("[", "{", '"'):
+        return read_json(text, "--retry-policy")
+    if text not in PRESETS:
+        fail(
+            f"--retry-policy is one of {', '.join(PRESETS)}, or rules as JSON: '{_RULES}'; there is no preset {text!r}"
+        )
+    return text

@@ -11,15 +11,16 @@ import click
 from taskqueue.cli.arguments import read_span
 from taskqueue.cli.output import as_json, hint_at_more, print_facts, print_json, print_table
 from taskqueue.cli.payload import payload_of_letter, read_json
-from taskqueue.cli.show import print_attempts
+from taskqueue.cli.show import error_of, print_attempts
 from taskqueue.client import TaskQueue
+from taskqueue.core.guidance import error_in_words
 
 _GROUP = {
     "COUNT": "count",
     "REASON": "reason",
     "OUTCOME": "class",
     "HOST": "targetHost",
-    "ERROR": "errorMessage",
+    "ERROR": "error",
     "NEWEST": "newest",
     "FINGERPRINT": "fingerprint",
     "EXAMPLE": "exampleId",
@@ -78,7 +79,8 @@ def groups(*, as_json: bool, **filters: Any) -> None:
     if as_json:
         print_json({"items": list(page.items), "nextCursor": page.next_cursor})
         return
-    print_table(tuple(_GROUP), ([group[name] for name in _GROUP.values()] for group in page.items))
+    told = ({**group, "error": error_of(group)} for group in page.items)
+    print_table(tuple(_GROUP), ([group[name] for name in _GROUP.values()] for group in told))
     hint_at_more(page.next_cursor)
 
 
@@ -128,7 +130,7 @@ def _show(letter: Mapping[str, Any], payload: str | None) -> None:
             "Target": f"{task['method']} {task['targetUrl']}",
             "Reason": letter["reason"],
             "Outcome": letter["class"],
-            "Error": error.get("message"),
+            "Error": error_in_words(error.get("type"), error.get("message")),
             "Partial": letter.get("partialWork"),
             "Fingerprint": letter["fingerprint"],
             "Compensation": letter["compensationId"],

@@ -10,8 +10,10 @@ import click
 from taskqueue.cli.output import as_json, plain, print_facts, print_json, print_table
 from taskqueue.cli.program import as_called
 from taskqueue.client import TaskQueue
+from taskqueue.core.guidance import error_in_words
 
 _MOST_ROWS = 20  # of a plan on a terminal
+_MOST_LINES = 8  # of a stack trace
 
 
 @click.command()
@@ -31,7 +33,10 @@ def explain(task_id: str, *, as_json: bool) -> None:
             "Status": found["status"],
             "Blocked by": _lines(_blocker(blocker) for blocker in found["blockedBy"]),
             "Next": _next(found["next"]) if found["next"] else None,
+            "Expires": found["expiresAt"] if found["next"] else None,
             **_outcome(found["lastOutcome"]),
+            "Asked": found["asked"]["detail"] if found["asked"] else None,
+            "Followed by": _lines(found["followedBy"]),
             "If it succeeds": _lines(found["onSuccess"]),
             "If it dies": _lines(found["onDeath"]),
             "To do": as_called(_lines(found["advice"]) or "") or None,
@@ -50,12 +55,18 @@ def _outcome(last: Mapping[str, Any] | None) -> dict[str, str | None]:
     return {
         "Last outcome": f"attempt {last['attempt']}: {last['class']} ({last['meaning']})",
         "Attempt id": last["attemptId"],
-        "Error": last["errorMessage"],
+        "Error": error_in_words(last["errorType"], last["errorMessage"]),
+        "Stack trace": _stack(last["stackTrace"]),
         "Decided by": last["decidedBy"],
         "Decision": last["decision"],
         "Work": last["partialMeaning"],
         "Compensation": last["compensationMeaning"] if last["class"] != "success" else None,
     }
+
+
+def _stack(lines: Sequence[str]) -> str | None:
+    more = len(lines) - _MOST_LINES
+    return _lines([*lines[:_MOST_LINES], *([f"… and {more} more lines: --json shows them"] if more > 0 else [])])
 
 
 def _blocker(blocker: Mapping[str, Any]) -> str:

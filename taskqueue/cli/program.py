@@ -18,5 +18,5 @@ def program() -> str:
 
 
 def as_called(sentence: str) -> str:
-    """A hint from a deeper layer, which does not know how this program was called."""
-    return sentence.replace("run: taskqueue ", f"run: {program()} ")
+    """A hint from a deeper layer, which does not know how this program was called, or that it was."""
+    return sentence.replace("run: taskqueue ", f"run: {program()} ").replace('send "force": true', "add --force")

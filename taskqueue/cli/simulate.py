@@ -34,6 +34,7 @@ _SPANS = {"timeout": "timeout", "expires_in": "expiresIn", "retry_after": "retry
 @click.option("--on-lost", metavar="retry|dead", help="What becomes of a task when its worker vanishes.")
 @click.option("--poison-after", type=int, help="Give up after so many identical failures in a row.")
 @click.option("--outcome", "outcomes", multiple=True, help="How attempts end; of several, the last goes on.")
+@click.option("--error-type", help="The type of their error, for rules that match errorType:.")
 @click.option("--retry-after", help="The wait that the target asks for each time.")
 @as_json
 def simulate(*, as_json: bool, **given: Any) -> None:
@@ -76,7 +77,7 @@ def _body(*, outcomes: Sequence[str], retry_policy: str | None, backoff: str | N
     for name, other in _SPANS.items():
         if (text := plain.pop(name)) is not None:
             fields[other] = read_span(text)
-    names = {"retries": "retries", "on_lost": "onLost", "poison_after": "poisonAfter"}
+    names = {"retries": "retries", "on_lost": "onLost", "poison_after": "poisonAfter", "error_type": "errorType"}
     fields |= {names[name]: value for name, value in plain.items() if value is not None}
     return msgspec.json.encode(fields)
 

@@ -8,22 +8,27 @@ from typing import Any
 import click
 
 from taskqueue.cli.arguments import read_headers, read_retry_policy, read_span
+from taskqueue.cli.failure import fail
 from taskqueue.cli.output import as_json
 from taskqueue.cli.payload import read_json
 from taskqueue.cli.program import program
-from taskqueue.cli.show import show_task
-from taskqueue.client import Task, TaskQueue
+from taskqueue.cli.show import Surroundings, show_task
+from taskqueue.client import RawJson, Task, TaskQueue
 
 _PATIENCE_SECONDS = 5.0  # a task that may start and does not start by then waits for a worker
 _INTERRUPTED = 130  # as shells have it for Ctrl-C
 _FOLLOW_SECONDS = 3600.0  # one round of following; then the next begins
+_FOLLOW_UP = '{"task": {"targetUrl": "%s"}}'
 _READERS = {
     "headers": read_headers,
     "timeout": read_span,
     "delay": read_span,
+    "expires_in": read_span,
     "retry_policy": read_retry_policy,
 }
-_JSON = ("payload", "verdict", "reconcile", "on_failure", "on_success")
+_JSON = ("payload", "backoff", "verdict", "reconcile", "on_failure", "on_success")
+# What is easily given as a bare URL, and how it is written.
+_FORMS = {"reconcile": '{"url": "%s"}', "on_failure": _FOLLOW_UP, "on_success": _FOLLOW_UP}
 
 
 @click.command()
@@ -35,6 +40,7 @@ _JSON = ("payload", "verdict", "reconcile", "on_failure", "on_success")
 @click.option("--retries", type=int, help="Attempts after the first.")
 @click.option("--timeout", help="Limit for one attempt, as 30, 1m30s or 500ms.")
 @click.option("--retry-policy", metavar="NAME|JSON", help="default, any-error, lambda-async, never; or rules.")
+@click.option("--backoff", metavar="JSON", help='The waits, as {"type": "fixed", "initial": "30s"}.')
 @click.option("--verdict", metavar="JSON", help="How to read a target whose status codes do not tell.")
 @click.option("--reconcile", metavar="JSON", help='Whom to ask whether the work was done, as {"url": …}.')
 @click.option("--on-lost", metavar="retry|dead", help="What becomes of it when its worker vanishes.")
@@ -42,6 +48,7 @@ _JSON = ("payload", "verdict", "reconcile", "on_failure", "on_success")
 @click.option("--on-failure", metavar="JSON", help='A task to submit if this one dies, as {"task": {…}}.')
 @click.option("--on-success", metavar="JSON", help="A task to submit once this one has succeeded.")
 @click.option("--delay", help="Do not start before this span has passed.")
+@click.option("--expires-in", help="No attempt starts later than this.")
 @click.option("--queue")
 @click.option("--label", "labels", multiple=True, help="May be given several times.")
 @click.option("--idempotency-key", help="The same key and fields give the same task.")
@@ -53,14 +60,21 @@ def submit(url: str, *, wait: bool, as_json: bool, **fields: Any) -> None:
     for name in _READERS.keys() & given.keys():
         given[name] = _READERS[name](given[name])
     for name in given.keys() & set(_JSON):
-        given[name] = read_json(given[name], "--" + name.replace("_", "-"))
+        given[name] = _json(name, given[name])
     queue = TaskQueue()
     task = queue.tasks.create(target_url=url, **given)
     if wait:
         task = _followed(queue, task)
-    show_task(task, as_json=as_json)
+    show_task(task, as_json=as_json, around=Surroundings.of(queue, task) if wait and not as_json else None)
     if wait and task.status != "succeeded":
         sys.exit(1)
+
+
+def _json(name: str, text: str) -> RawJson:
+    option = "--" + name.replace("_", "-")
+    if name in _FORMS and text.startswith(("http://", "https://")):
+        fail(f"{option} takes JSON, and no bare URL: '{_FORMS[name] % text}'")
+    return read_json(text, option)
 
 
 def _followed(queue: TaskQueue, task: Task) -> Task:

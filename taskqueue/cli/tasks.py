@@ -9,7 +9,7 @@ import click
 from taskqueue.cli.explain import explain
 from taskqueue.cli.output import as_json, hint_at_more, print_json, print_table
 from taskqueue.cli.show import Surroundings, attempts_of, print_attempts, show_task
-from taskqueue.client import Task, TaskQueue
+from taskqueue.client import TaskQueue
 
 
 @click.group()
@@ -52,7 +52,7 @@ def show(task_id: str, *, as_json: bool) -> None:
     """Show one task, its family, and those of its webhooks that fail."""
     queue = TaskQueue()
     task = queue.tasks.get(task_id)
-    show_task(task, as_json=as_json, around=None if as_json else _around(queue, task))
+    show_task(task, as_json=as_json, around=None if as_json else Surroundings.of(queue, task))
 
 
 @tasks.command()
@@ -81,14 +81,3 @@ def cancel(task_id: str, *, as_json: bool) -> None:
 def run_now(task_id: str, *, as_json: bool) -> None:
     """Start the next attempt of a waiting task now."""
     show_task(TaskQueue().tasks.run_now(task_id), as_json=as_json)
-
-
-def _around(queue: TaskQueue, task: Task) -> Surroundings:
-    """What else there is to show, each asked for only where there can be some."""
-    raw = task.raw
-    has_family = raw["parentId"] or raw["onFailure"] or raw["onSuccess"]
-    return Surroundings(
-        webhooks=queue.tasks.webhooks(task.id) if "webhooks" in raw["links"] else (),
-        chain=queue.tasks.chain(task.id) if has_family else (),
-        attempts=queue.tasks.attempts(task.id) if task.error or raw["reconcile"] else (),
-    )

@@ -172,16 +172,16 @@ def unsubmitted(spec: TaskSpec, *, expires_in: timedelta, now: datetime) -> Task
     )
 
 
-def supposed_outcome(name: str, *, retry_after: timedelta | None = None) -> Outcome:
+def supposed_outcome(name: str, *, retry_after: timedelta | None = None, error_type: str = "Supposed") -> Outcome:
     """An outcome as attempts of the class ``name`` commonly have it; ``retry_after`` is what the answer asks for."""
     cls, status = CLASSES[name], STATUSES.get(name)
     message = f"supposed to end as {name}"
     if status is None:
         phase = Phase.SENT if cls.partial > Partial.NO else Phase.NONE
-        return Outcome(cls=cls, phase=phase, error_type="Supposed", error_message=message)
+        return Outcome(cls=cls, phase=phase, error_type=error_type, error_message=message)
     headers = (("retry-after", f"{retry_after.total_seconds():f}"),) if retry_after is not None else ()
     response = Response(status=status, headers=headers)
-    return Outcome(cls=cls, phase=Phase.BODY, response=response, error_type="Supposed", error_message=message)
+    return Outcome(cls=cls, phase=Phase.BODY, response=response, error_type=error_type, error_message=message)
 
 
 def likely_outcome(task: Task) -> Outcome:

@@ -186,7 +186,8 @@ def _maybe(instant: datetime | None) -> str | None:
 
 def _links(task: Task) -> dict[str, str]:
     itself = f"/v1/tasks/{task.id}"
-    links = {"self": itself, "attempts": f"{itself}/attempts", "chain": f"{itself}/chain"}
+    links = {name: f"{itself}/{name}" for name in ("attempts", "chain", "explain")}
+    links["self"] = itself
     if task.spec.webhook_url is not None:
         links["webhooks"] = f"{itself}/webhooks"
     if task.dead_letter_id is not None:

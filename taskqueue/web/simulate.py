@@ -48,6 +48,12 @@ class Simulate(Model):
         about("The outcome class of every attempt; of several, the last one goes on"),
     ] = FALLBACK
     retry_after: Annotated[timedelta, span(0, _DAY, "The wait that the target asks for each time")] | UnsetType = UNSET
+    error_type: (
+        Annotated[
+            str, about("The type of their error, for rules that match `errorType:`", min_length=1, max_length=200)
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class SimulateAnswer(Simulation):
@@ -85,7 +91,8 @@ def simulate(text: bytes, *, limits: Limits) -> SimulateAnswer:
     assert asked is not None and spec is not None, "what cannot be read leaves a fault"
     task = unsubmitted(spec, expires_in=either(asked.expires_in, DEFAULT_EXPIRY), now=_START)
     retry_after = either(asked.retry_after, None)
-    outcomes = [supposed_outcome(name, retry_after=retry_after) for name in _names(asked)]
+    error_type = either(asked.error_type, "Supposed")
+    outcomes = [supposed_outcome(name, retry_after=retry_after, error_type=error_type) for name in _names(asked)]
     made = plan(task, outcomes, now=_START, limits=limits, slow=False)
     return {
         **forecast.in_seconds(made, _START),

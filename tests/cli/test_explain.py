@@ -59,6 +59,10 @@ def test_a_task_that_succeeded_has_nothing_to_undo(service: Service) -> None:
 
 
 def test_what_an_ending_sets_off_is_told(service: Service) -> None:
+    done = submitted(service, f"{service.url}/healthz", "--method", "GET", "--wait", "--on-success", _NEXT)
+    told, found = explained(service, done["id"])
+    assert "for https://next.example/ was submitted (onSuccess)" in told
+    assert "no longer kept" not in found["followedBy"][0]
     task = submitted(service, f"{service.url}/healthz", "--method", "GET", "--delay", "1h", "--on-success", _NEXT)
     shown, _ = explained(service, task["id"])
     assert "If it succeeds" in shown

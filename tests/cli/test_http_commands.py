@@ -93,6 +93,28 @@ def test_policies_and_follow_ups_are_submitted_as_they_are_written(service: Serv
     assert task["reconcile"]["url"] == "https://ask.example/"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "form"),
+    [
+        ("--reconcile", "http://x.example/", '{"url": "http://x.example/"}'),
+        ("--on-failure", "https://x.example/", '{"task": {"targetUrl": "https://x.example/"}}'),
+    ],
+)
+def test_a_bare_url_where_json_belongs_is_answered_with_its_form(
+    service: Service, option: str, value: str, form: str
+) -> None:
+    refused = service.command("submit", service.url, option, value)
+    assert (refused.returncode, form in refused.stderr) == (1, True)
+
+
+def test_waits_and_an_expiry_can_be_submitted(service: Service) -> None:
+    waits = '{"type": "fixed", "initial": "30s"}'
+    task = _json(service, "submit", service.url, "--delay", "1h", "--backoff", waits, "--expires-in", "2h")
+    assert (task["backoff"]["type"], task["backoff"]["initial"]) == ("fixed", 30.0)
+    explained = service.command("tasks", "explain", task["id"]).stdout
+    assert ["Expires", task["expiresAt"]] in [line.split() for line in explained.splitlines()]
+
+
 def test_a_compensated_task_is_shown_with_its_chain_and_redriven_only_by_force(service: Service) -> None:
     follow_up = json.dumps({"task": {"targetUrl": f"{service.url}/healthz", "method": "GET"}})
     options = ("--queue", "compensated", "--retry-policy", "any-error", "--retries", "0")
@@ -106,8 +128,14 @@ def test_a_compensated_task_is_shown_with_its_chain_and_redriven_only_by_force(s
     assert letter["compensationId"] in shown
     assert letter["fingerprint"] in shown
     assert letter["compensationId"] in service.command("dead", "show", letter["id"]).stdout
+    assert f"{service.url}/healthz (compensation)" in shown
+    assert f"dead redrive {letter['id']} --force" in shown
+    explained = service.command("tasks", "explain", task["id"]).stdout
+    assert f"dead redrive {letter['id']} --force" in explained
+    assert f"task {letter['compensationId']} for {service.url}/healthz was submitted (onFailure)" in explained
     refused = service.command("dead", "redrive", letter["id"])
     assert (refused.returncode, "to compensate for this death" in refused.stderr) == (1, True)
+    assert "add --force" in refused.stderr
     assert _json(service, "dead", "redrive", letter["id"], "--force")["generation"] == 2
 
 
@@ -159,7 +187,7 @@ def test_lists_are_tables_that_can_be_paged(service: Service) -> None:
         (("submit", "https://x.example/", "--payload", "[" * 65 + "]" * 65), "--payload is nested deeper than 64"),
         (("submit", "https://x.example/", "--on-failure", "{"), "--on-failure is not JSON"),
         (("submit", "https://x.example/", "--retry-policy", "[{]"), "--retry-policy is not JSON"),
-        (("submit", "https://x.example/", "--retry-policy", "nevr"), "/retryPolicy: expected one of: default, any-err"),
+        (("submit", "https://x.example/", "--retry-policy", "nevr"), "--retry-policy is one of default, any-err"),
         (("submit", "https://x.example/", "--on-success", '{"task": {}}'), "/onSuccess/task/targetUrl"),
         (("dead", "redrive", "01900000-0000-7000-8000-000000000000", "--payload", "hello"), "--payload is not JSON"),
         (("submit", "https://x.example/", "--header", "A: 1", "--header", "a: 2"), "--header a is given twice"),

@@ -45,6 +45,8 @@ def test_every_option_counts() -> None:
     assert "1 attempt" not in shown
     assert "dead (poison)" in simulated("--poison-after", "2", "--retries", "9")
     assert "one attempt, then dead (lost)" in simulated("--on-lost", "dead", "--outcome", "worker_lost")
+    typed = ("--retry-policy", '[{"match": ["errorType:Key*"], "retries": 0}]', "--error-type", "KeyError")
+    assert "one attempt, then dead (rejected)" in simulated(*typed)
     rules = '[{"match": ["status:5xx"], "retries": 0}]'
     assert "one attempt, then dead (rejected)" in simulated("--retry-policy", rules)
 
@@ -66,6 +68,7 @@ def test_what_goes_on_and_on_is_cut() -> None:
         (("--outcome", "timeuot"), "/outcome: there is no such value; did you mean timeout"),
         (("--retries", "101"), "/retries: expected an integer from 0 to 100"),
         (("--retry-policy", "[{]"), "--retry-policy is not JSON"),
+        (("--retry-policy", "lambda_async"), "is one of default, any-error, lambda-async, never, or rules as JSON"),
         (("--backoff", "soon"), "--backoff is not JSON"),
         (("--timeout", "soon"), "/timeout: write seconds as a number, or a duration"),
         (("--retries", "101", "--poison-after", "1"), "; /poisonAfter"),

@@ -85,6 +85,7 @@ def test_a_waiting_task_is_shown_with_what_was_asked_and_how_it_stands() -> None
             "self": f"/v1/tasks/{TASK_ID}",
             "attempts": f"/v1/tasks/{TASK_ID}/attempts",
             "chain": f"/v1/tasks/{TASK_ID}/chain",
+            "explain": f"/v1/tasks/{TASK_ID}/explain",
             "webhooks": f"/v1/tasks/{TASK_ID}/webhooks",
         },
     }
@@ -110,7 +111,7 @@ def test_a_dead_task_names_its_dead_letter() -> None:
 
 
 def test_links_lead_only_to_what_there_can_be() -> None:
-    assert task_resource(queued(), now=NOW)["links"].keys() == {"self", "attempts", "chain"}
+    assert task_resource(queued(), now=NOW)["links"].keys() == {"self", "attempts", "chain", "explain"}
 
 
 def test_a_running_task_has_a_start_and_no_next_attempt() -> None:

@@ -143,3 +143,10 @@ def test_what_is_no_object_is_refused(front: Api, body: bytes) -> None:
 
 def test_what_is_no_json_is_unreadable(front: Api) -> None:
     assert front.post(PATH, b"{").status == 400
+
+
+def test_a_rule_for_an_error_type_can_be_played(front: Api) -> None:
+    rules = [{"match": ["errorType:Key*"], "retries": 0}]
+    assert simulated(front, retryPolicy=rules, outcome="function_error")["givesUp"]["reason"] == "exhausted"
+    played = simulated(front, retryPolicy=rules, outcome="function_error", errorType="KeyError")
+    assert (played["givesUp"]["reason"], len(played["attempts"])) == ("rejected", 1)

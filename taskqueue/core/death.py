@@ -35,7 +35,7 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
     """Why there was no further attempt, as the clause of a sentence; ``attempts`` are all of the generation."""
     reason = ending.reason
     assert reason is not None, "a death has a reason"
-    if asked is not None and asked["onUnknown"] != "retry" and asked["lastAnswer"] != "not-done":
+    if asked is not None and unanswered(asked):
         return f"nobody could say whether the work was done, and onUnknown is {asked['onUnknown']}"
     calls = [attempt for attempt in attempts if attempt.kind is AttemptKind.CALL]
     if not calls:
@@ -56,6 +56,11 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
             return _exhaustion(task, calls, terms, limits)
         case _:
             return _COMMON[reason]
+
+
+def unanswered(asked: Asked) -> bool:
+    """Whether a task that died did so because nobody could say whether its work was done."""
+    return asked["onUnknown"] != "retry" and asked["lastAnswer"] != "not-done"
 
 
 def refusal(task: Task, terms: Terms) -> str:

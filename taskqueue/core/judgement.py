@@ -128,8 +128,9 @@ def _judged(
     terms = death.terms_of(task, attempt)
     decider = _decider(task, attempt, terms)
     if ending is not None and ending.reason is not None:
+        unanswered = asked is not None and death.unanswered(asked)
         why = death.because(task, ending, attempts=attempts or (attempt,), asked=asked, limits=limits)
-        return decider, f"it ended ({ending.reason}) because {why}"
+        return "reconcile, by onUnknown" if unanswered else decider, f"it ended ({ending.reason}) because {why}"
     decision = _decision(task, terms, limits)
     return decider, f"{decision}; then it was cancelled" if task.state is TaskState.CANCELLED else decision
 

@@ -141,6 +141,8 @@ def test_a_death_that_nobody_could_answer_for_says_who_was_asked(
     found = told(running(policy=Policy(reconcile=whom)), cut("timeout"), *answers)
     assert clause(found) == f"nobody could say whether the work was done, and onUnknown is {whom.on_unknown}"
     assert f"({reason})" in found["why"]
+    assert found["lastOutcome"] is not None
+    assert found["lastOutcome"]["decidedBy"] == "reconcile, by onUnknown"
     assert found["asked"] is not None
     assert found["asked"]["detail"].startswith(f"{whom.url} was asked ")
     assert words in found["asked"]["detail"]

@@ -23,6 +23,7 @@ from taskqueue.core.reason import DeadReason
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import (
+    Attempt,
     DeadLetterId,
     Ending,
     FollowUp,
@@ -392,10 +393,15 @@ def test_an_explanation_never_contradicts_what_happens(
     task: Task, outcomes: list[Outcome], jitter: float, share: float
 ) -> None:
     """A task is explained at some point of its life; then its attempt ends as supposed, after any time it may take."""
+    attempts = list[Attempt]()
     for outcome in outcomes:
         settlement = decided(task, outcome, jitter=jitter)
+        assert settlement.attempt is not None
+        attempts.append(settlement.attempt)
         if settlement.wait is None:
-            told = explained(after_settlement(settlement))
+            told = explained(after_settlement(settlement), attempts=attempts)
+            assert "every attempt that it was allowed failed" not in told["why"], "the limit is named"
+            assert ("(poison): 2 identical" in told["why"]) is ("(poison)" in told["why"])
             assert (told["next"], told["plan"]) == (None, None)
             assert settlement.ending is not None and str(settlement.ending.reason) in told["why"]
             return

@@ -125,6 +125,25 @@ def test_what_has_ended_has_nothing_to_come(api: Api, database: Database, verb: 
     assert (told["status"], told["next"], told["plan"], told["blockedBy"]) == (verb, None, None, [])
 
 
+def test_what_a_success_has_submitted_is_named(api: Api, database: Database) -> None:
+    task = api.submit(onSuccess={"task": {"targetUrl": "https://caller.example/next"}})
+    run(database)
+    chain = api.get(f"/v1/tasks/{task['id']}/chain").json["items"]
+    assert explained(api, task["id"])["followedBy"] == [
+        f"task {chain[1]['id']} for https://caller.example/next was submitted (onSuccess)"
+    ]
+
+
+def test_a_death_names_the_limit_that_was_reached(api: Api, database: Database, clock: Clock) -> None:
+    task = api.submit(poisonAfter=2, retries=9)
+    run(database, 500)
+    clock.advance(hours=1)
+    run(database, 500)
+    told = explained(api, task["id"])
+    assert told["lastOutcome"]["decision"].endswith("2 identical failures came in a row (poisonAfter is 2)")
+    assert api.get(task["links"]["explain"]).json["why"] == told["why"]
+
+
 def test_a_task_that_is_to_ask_says_so(api: Api, database: Database, clock: Clock) -> None:
     task = api.submit(reconcile={"url": "https://caller.example/done"})
     run(database, 504)

@@ -26,23 +26,18 @@ from taskqueue.core.task import (
     Attempt,
     DeadLetterId,
     Ending,
-    FollowUp,
-    NewTask,
     Progress,
     Task,
     TaskId,
     TaskState,
-    WebhookEvent,
 )
 from taskqueue.core.terms import Limits
 from taskqueue.core.webhook import settled
 from taskqueue.core.why import Standing, begun_at
 from tests.core.examples import (
     CAUSE,
-    HOOKED,
     NOW,
     TASK_ID,
-    a_spec,
     after,
     an_attempt,
     answered,
@@ -297,50 +292,6 @@ def test_a_cancelled_task_says_when_and_whether_to_look() -> None:
     assert cut_short["advice"] == [ADVICE["cancelled"]]
     assert cut_short["lastOutcome"] is not None
     assert cut_short["lastOutcome"]["decidedBy"] == "whoever cancelled it"
-
-
-def test_a_living_task_says_what_its_ending_sets_off() -> None:
-    undo = NewTask(spec=a_spec(target_url="https://caller.example/undo"))
-    follow_ups = {
-        "on_failure": FollowUp(task=undo, match=("partial:likely", "timeout")),
-        "on_success": FollowUp(task=undo),
-    }
-    told = explained(queued(**HOOKED, **follow_ups))
-    assert told["onSuccess"] == [
-        "a webhook tells https://caller.example/hook",
-        "a task for https://caller.example/undo is submitted",
-    ]
-    assert told["onDeath"] == [
-        "a webhook tells https://caller.example/hook",
-        "a task for https://caller.example/undo is submitted, if it matches partial:likely or timeout",
-        "a dead letter is kept, from which the task can be redriven",
-    ]
-    assert explained(queued())["onSuccess"] == []
-    quiet = queued(webhook_url="https://caller.example/hook", webhook_events=frozenset({WebhookEvent.CANCELLED}))
-    assert explained(quiet)["onSuccess"] == []
-    over = explained(after_settlement(decided(running(**HOOKED), answered(200))))
-    assert (over["onSuccess"], over["onDeath"]) == ([], [])
-
-
-def test_a_task_that_has_ended_says_what_it_has_set_off() -> None:
-    undo = NewTask(spec=a_spec(target_url="https://caller.example/undo"))
-    spec = a_spec(on_failure=FollowUp(task=undo, match=("timeout", "partial:likely")), on_success=FollowUp(task=undo))
-    done = after_settlement(decided(running(spec=spec), answered(200)))
-    stranger, other = queued(), queued(spec=replace(undo.spec, parent_id=OTHER))
-    child = replace(queued(spec=replace(undo.spec, parent_id=TASK_ID)), id=TaskId(UUID(int=4)))
-    assert explained(done, chain=(done, child, stranger, other))["followedBy"] == [
-        f"task {child.id} for https://caller.example/undo was submitted (onSuccess)"
-    ]
-    assert "no longer kept" in explained(done)["followedBy"][0]
-    dead = after_settlement(decided(running(spec=spec), answered(400)))
-    assert explained(dead)["followedBy"] == [
-        "no task was submitted (onFailure): this death does not match timeout or partial:likely"
-    ]
-    assert explained(dead, compensation_id=OTHER)["followedBy"] == [
-        f"task {OTHER} for https://caller.example/undo was submitted (onFailure)"
-    ]
-    assert explained(replace(dead, dead_letter_id=None))["followedBy"] == []
-    assert explained(after_settlement(decided(running(), answered(400))))["followedBy"] == []
 
 
 def test_a_plan_that_is_cut_says_until_when_it_goes_on() -> None:

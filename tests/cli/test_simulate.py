@@ -97,6 +97,7 @@ def test_the_tables_are_put_where_a_page_wants_them(tmp_path: Path) -> None:
     assert run("outcomes", "--into", str(page)).exit_code == 0
     text = page.read_text()
     assert text.startswith("before\n<!-- classes: made by make docs -->\n\n### ")
-    assert text.endswith("|\n\n<!-- end of classes -->\nafter\n")
+    assert text.endswith("\n\n<!-- end of classes -->\nafter\n")
+    assert "old" not in text.splitlines()
     page.write_text("no mark")
     assert "does not say where the tables belong" in run("outcomes", "--into", str(page)).output

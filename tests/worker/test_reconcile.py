@@ -59,7 +59,7 @@ def test_done_ends_the_task_with_the_result_that_was_told(
     assert done.state is TaskState.SUCCEEDED
     assert done.last_attempt is not None
     assert done.last_attempt.outcome.response is not None
-    assert done.last_attempt.outcome.response.body == b'{"id":7}'
+    assert done.last_attempt.outcome.response.body == b'{"id": 7}'
     assert record(database, task) == [("call", "no_response"), ("reconcile", "success")]
 
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
@@ -23,15 +22,12 @@ from sqlalchemy import (
 )
 
 from taskqueue.store.columns import Id, Instant
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from taskqueue.store.columns import metadata as metadata
+from taskqueue.store.queue_tables import flow_keys as flow_keys
+from taskqueue.store.queue_tables import origins as origins
+from taskqueue.store.queue_tables import queues as queues
+from taskqueue.store.queue_tables import strands as strands
+from taskqueue.store.queue_tables import wakes as wakes
 
 # Inserted at submit, never updated.
 tasks = Table(
@@ -155,6 +151,7 @@ ready = Table(
     Column("started_at", Instant),
     Column("worker", Text),
     Column("cancelled", Boolean, nullable=False),
+    Column("strand", BigInteger),  # NULL: of an older version, until a chore has placed it
     CheckConstraint("(lease_token is null) = (lease_until is null)", name="lease_until"),
     CheckConstraint("(lease_token is null) = (attempt_id is null)", name="attempt"),
     CheckConstraint("(ordering_key is null) = (lane_position is null)", name="lane"),
@@ -164,7 +161,14 @@ ready = Table(
 )
 # One spelling for the index and for every query that should use it: SQLite compares the words.
 WAITING = text("lease_token is null and not held")
-Index("ix_ready_due", ready.c.not_before, ready.c.project, postgresql_where=WAITING, sqlite_where=WAITING)
+Index(
+    "ix_ready_waiting",
+    ready.c.strand,
+    ready.c.not_before,
+    ready.c.project,
+    postgresql_where=WAITING,
+    sqlite_where=WAITING,
+)
 Index(
     "ix_ready_leased",
     ready.c.project,
@@ -327,7 +331,7 @@ operations = Table(
     Column("created_at", Instant, nullable=False),
     Column("advanced_at", Instant, nullable=False),
     Column("finished_at", Instant),
-    CheckConstraint("verb in ('redrive')", name="verb"),
+    CheckConstraint("verb in ('redrive', 'cancel', 'run-now')", name="verb"),
 )
 Index(
     "ix_operations_open",

@@ -1,0 +1,126 @@
+"""Where tasks wait and what may hold them back: queues, flow keys, origins, and the strands that the claim visits."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from taskqueue.store.columns import Instant, metadata
+
+# A row only where somebody said something: any other queue has no limits and the service's own defaults.
+queues = Table(
+    "queues",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("paused", Boolean, nullable=False),
+    Column("concurrency", Integer),  # NULL: no limit
+    Column("rate_limit", Integer),  # attempts that may start in one period; NULL: no limit
+    Column("rate_period", Float),  # seconds
+    Column("rate_burst", Integer),
+    Column("tokens", Float),  # what was left of the rate when a claim last took of it; NULL: all
+    Column("tokens_at", Instant),
+    Column("on_death", Text, nullable=False),
+    Column("defaults", LargeBinary),  # JSON: of the fields of a submit; NULL for none
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
+    CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
+    CheckConstraint("on_death in ('skip', 'block', 'park')", name="on_death"),
+)
+
+# The same limits for whatever shares a flow key, in every queue.
+flow_keys = Table(
+    "flow_keys",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("paused", Boolean, nullable=False),
+    Column("concurrency", Integer),
+    Column("rate_limit", Integer),
+    Column("rate_period", Float),
+    Column("rate_burst", Integer),
+    Column("tokens", Float),
+    Column("tokens_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
+    CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
+)
+
+# The breaker of an origin; a row only for origins that failed lately.
+origins = Table(
+    "origins",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("origin", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),  # when it came into this state
+    Column("open_until", Instant),
+    Column("trips", Integer, nullable=False),  # how often it opened since it last was sound
+    # Two windows side by side, so that the rate of errors never rests on a window that has just begun.
+    Column("window_at", Instant, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("calls", Integer, nullable=False),
+    Column("former_failures", Integer, nullable=False),
+    Column("former_calls", Integer, nullable=False),
+    CheckConstraint("state in ('closed', 'open', 'probing', 'slow')", name="state"),
+    CheckConstraint("(state = 'open') = (open_until is not null)", name="open"),
+)
+
+# All that waits with the same limits and the same priority is one strand. It says only when the claim should look at it
+# next, so what is full, paused or broken costs one look now and then, however many tasks wait in it.
+strands = Table(
+    "strands",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # a hash of the next five, see strands.py
+    Column("project", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("flow_key", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("look_at", Instant),  # NULL: nothing waits, or what waits is paused
+    Column("blocked_on", Text),  # the limit it ran into, so that whoever frees a slot of it can wake the strand
+    UniqueConstraint("project", "queue", "flow_key", "origin", "priority"),
+)
+_LOOKED_AT, _BLOCKED = strands.c.look_at.is_not(None), strands.c.blocked_on.is_not(None)
+Index(
+    "ix_strands_turn",
+    strands.c.project,
+    strands.c.priority,
+    strands.c.look_at,
+    postgresql_where=_LOOKED_AT,
+    sqlite_where=_LOOKED_AT,
+)
+Index(
+    "ix_strands_next", strands.c.look_at, strands.c.project, postgresql_where=_LOOKED_AT, sqlite_where=_LOOKED_AT
+)
+Index(
+    "ix_strands_blocked",
+    strands.c.project,
+    strands.c.blocked_on,
+    postgresql_where=_BLOCKED,
+    sqlite_where=_BLOCKED,
+)
+
+# PostgreSQL alone: what others tell the claim, which alone moves strands. On SQLite there is one writer at a time.
+wakes = Table(
+    "wakes",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("strand", BigInteger, nullable=False),
+    Column("look_at", Instant, nullable=False),
+)

@@ -64,6 +64,14 @@ class Compensation(StrEnum):
     YES = "yes"
 
 
+class Sign(Enum):
+    """What an outcome says about the host that was called."""
+
+    FAILURE = "the host fails"
+    LIFE = "the host answers, whatever it said"
+    NOTHING = "nothing: it was not reached, or not for a reason of its own"
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeClass:
     """One row of the table: what follows from an attempt that ended this way."""
@@ -323,6 +331,13 @@ class Outcome:
         if self.phase == Phase.SENDING:
             return min(self.cls.partial, Partial.POSSIBLE)
         return self.cls.partial
+
+    @property
+    def sign(self) -> Sign:
+        """By class, and by whether an answer came: its status alone says that somebody is there."""
+        if self.cls.opens_breaker:
+            return Sign.FAILURE
+        return Sign.NOTHING if self.response is None else Sign.LIFE
 
     def trimmed(self) -> Outcome:
         """As it goes on record."""

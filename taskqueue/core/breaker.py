@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from taskqueue.core.outcome import Outcome, Sign
+
 # Opens when of the last calls at least so many failed, and at least this part of them. Ten: a handful of tasks is
 # spaced well enough by the backoff of each, and the short restart of a target should hold nobody back.
 FAILURES = 10
 RATE = 0.5
-# The last calls are those of two windows side by side. Each ends after a minute, which is long enough for ten calls of
-# 30 s that time out two at a time, or after 100 calls, so that at 1,000 calls a second, too, a death shows at once.
+# The last calls are those of two windows side by side. Each ends after a minute, which is long enough to see ten calls
+# that time out after 30 s, three at a time; or after 100 calls, so that a death shows at once on a busy host, too.
 WINDOW = timedelta(seconds=60)
 WINDOW_CALLS = 100
 # How long it stays open: a restart is over in seconds, and after five minutes without a call a host that came back has
@@ -116,6 +118,25 @@ def counted_from(breaker: Breaker, now: datetime) -> datetime | None:
     since = breaker.changed_at if breaker.open_until is None else breaker.open_until
     # One that never opened has no before. And a clock that was set back must not make all that starts look old.
     return None if not breaker.trips or since > now else since
+
+
+def listens(breaker: Breaker, now: datetime) -> bool:
+    """Whether signs of life alone tell it anything; without failures lately they do not, nor do they need a row."""
+    if breaker.state is not BreakerState.CLOSED:
+        return True
+    recent = _rolled(breaker, now)
+    return recent.failures + recent.former_failures > 0
+
+
+def sign_of(outcome: Outcome, *, judged: Outcome) -> Sign:
+    """What an attempt says of its host, when ``outcome`` is how the call ended and ``judged`` how verdicts have it.
+
+    A caller who calls a failure something else knows the target better, but has not said that it is well, unless it
+    is a success.
+    """
+    if judged.cls.name != "success" and judged.cls is not outcome.cls and outcome.sign is Sign.FAILURE:
+        return Sign.NOTHING
+    return judged.sign
 
 
 def observed(breaker: Breaker, marks: Iterable[Mark], *, now: datetime, jitter: float) -> Breaker:

@@ -1,0 +1,257 @@
+"""What waits, what runs and how fast it goes, of a queue or a flow key. Nothing here counts without end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Executable,
+    Select,
+    bindparam,
+    exists,
+    func,
+    select,
+    true,
+    union,
+    union_all,
+)
+
+from taskqueue.store.database import Database
+from taskqueue.store.schema import NEVER_DIED, ONCE_DIED, WAITING, endings, ready, strands, tasks, wakes
+
+MOST = 10_000  # rows that are counted of one kind
+MOST_OF_MANY = 500  # where several are looked at together
+_SAMPLE = 5_000  # newest rows of a project, from which the rates of its parts are estimated
+_WINDOW = timedelta(minutes=1)  # over which rates are taken
+_WAKES = 1_000  # of those that no claim has taken in yet
+_SHORTEST = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How many tasks live, by what keeps them. ``capped``: of some kind there are more than were counted."""
+
+    scheduled: int
+    queued: int
+    running: int
+    retrying: int
+    held: int  # behind others of their ordering key; in none of the other numbers
+    capped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """How a queue or a flow key stands."""
+
+    depth: Depth
+    in_flight: int  # what counts against the concurrency: running, or cancelled and still on the wire
+    oldest_ready: timedelta | None  # how long what became due first has been due; ``None`` when nothing is
+    arrived_per_second: float
+    ended_per_second: float
+
+
+def of_queues(
+    conn: Connection, database: Database, project: str, names: Sequence[str], *, most: int = MOST
+) -> dict[str, Stats]:
+    """How each queue stands now, with its rates over the last minute.
+
+    Of each kind up to ``most`` are counted. So are arrivals: of more, the rate is that of the newest so many. The rate
+    of endings is estimated from the newest of the whole project, and so covers less than a minute when there are many.
+    """
+    now = database.now(conn)
+    ended = _ended(conn, _QUEUE, project, now)
+    return {
+        name: _stats(conn, _QUEUE, project, name, now, most, _arrived(conn, project, name, now, most), ended)
+        for name in names
+    }
+
+
+def of_flow_keys(
+    conn: Connection, database: Database, project: str, keys: Sequence[str], *, most: int = MOST
+) -> dict[str, Stats]:
+    """How each flow key stands now. As for queues, but the rate of arrivals is estimated from the whole project's too,
+    and ``held`` counts among its first ``most`` tasks with an ordering key alone."""
+    now = database.now(conn)
+    arrived, ended = _arrived_by_flow_key(conn, project, now), _ended(conn, _FLOW_KEY, project, now)
+    return {key: _stats(conn, _FLOW_KEY, project, key, now, most, arrived.get(key, 0.0), ended) for key in keys}
+
+
+def strands_with(in_strands: ColumnElement[str], in_ready: ColumnElement[str]) -> CompoundSelect[int]:
+    """The ids of the strands of ``of_project`` in which a column has the value ``of_name``."""
+    # On PostgreSQL a strand is made by the first claim that hears of it. Until then, and while no worker runs, what
+    # waits in it is known by the wakes alone.
+    told = select(wakes.c.strand).where(wakes.c.project == bindparam("of_project")).limit(_WAKES).subquery()
+    one = select(in_ready).where(WAITING, ready.c.strand == told.c.strand).limit(1).scalar_subquery()
+    made = strands.c.project == bindparam("of_project")
+    return union(
+        select(strands.c.id.label("id")).where(made, in_strands == _NAME),
+        select(told.c.strand).where(~exists(select(1).where(made, strands.c.id == told.c.strand)), one == _NAME),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """By which columns tasks belong together, and the statement made from them."""
+
+    standing: Executable
+    ended: Executable
+
+
+def _stats(
+    conn: Connection,
+    kind: _Kind,
+    project: str,
+    name: str,
+    now: datetime,
+    most: int,
+    arrived: float,
+    ended: Mapping[str, float],
+) -> Stats:
+    asked = {"of_project": project, "of_name": name, "now": now, "most": most + 1}
+    row = conn.execute(kind.standing, asked).one()
+    return Stats(
+        depth=Depth(
+            scheduled=min(row.scheduled, most),
+            queued=min(row.queued, most),
+            running=row.running,
+            retrying=min(row.failed_due + row.failed_later, most),
+            held=row.held,
+            capped=max(row.queued + row.failed_due, row.scheduled + row.failed_later, row.in_lanes) > most,
+        ),
+        in_flight=row.in_flight,
+        oldest_ready=now - row.oldest if row.oldest is not None and row.oldest <= now else None,
+        arrived_per_second=arrived,
+        ended_per_second=ended.get(name, 0.0),
+    )
+
+
+def _arrived(conn: Connection, project: str, queue: str, now: datetime, most: int) -> float:
+    asked = {"of_project": project, "of_name": queue, "since": _first_id(now - _WINDOW)}
+    count = conn.execute(_ARRIVED, {**asked, "most": most}).scalar_one()
+    oldest = conn.execute(_NTH_ARRIVED, {**asked, "nth": most - 1}).scalar() if count == most else None
+    return _rate(count, now, _minted_at(oldest) if oldest is not None else None)
+
+
+def _arrived_by_flow_key(conn: Connection, project: str, now: datetime) -> dict[str, float]:
+    asked = {"of_project": project, "since": _first_id(now - _WINDOW), "most": _SAMPLE}
+    return _rates(conn.execute(_ARRIVED_BY_FLOW_KEY, asked).all(), now)
+
+
+def _ended(conn: Connection, kind: _Kind, project: str, now: datetime) -> dict[str, float]:
+    asked = {"of_project": project, "since": now - _WINDOW, "most": _SAMPLE}
+    return _rates(conn.execute(kind.ended, asked).all(), now)
+
+
+def _rates(rows: Sequence[Any], now: datetime) -> dict[str, float]:
+    """How many a second of each name, from the newest rows of all; when those are not all, since the oldest of them."""
+    oldest = min(row.oldest for row in rows) if sum(row.size for row in rows) >= _SAMPLE else None
+    return {row.name: _rate(row.size, now, oldest) for row in rows}
+
+
+def _rate(count: int, now: datetime, since: datetime | None) -> float:
+    window = _WINDOW if since is None else max(now - since, _SHORTEST)
+    return count / min(window, _WINDOW).total_seconds()
+
+
+def _first_id(instant: datetime) -> UUID:
+    """What every id minted from then on comes after. Ids carry the clock of the process that minted them."""
+    return UUID(int=max(0, int(instant.timestamp() * 1000)) << 80)
+
+
+def _minted_at(id_: UUID) -> datetime:
+    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
+
+
+_OF_PROJECT = ready.c.project == bindparam("of_project")
+_MOST: BindParameter[int] = bindparam("most")
+_NAME: BindParameter[str] = bindparam("of_name")
+
+
+def _standing(
+    in_strands: ColumnElement[str], in_ready: ColumnElement[str], lanes: Sequence[ColumnElement[bool]]
+) -> Executable:
+    """One row of counts, each of which ends at ``most`` rows, and the instant at which the first became due."""
+    its = strands_with(in_strands, in_ready).cte()
+    waiting = select(ready.c.number).where(WAITING, _OF_PROJECT, ready.c.strand.in_(select(its.c.id)))
+    due = waiting.where(ready.c.not_before <= bindparam("now")).limit(_MOST).subquery()
+    later = waiting.where(ready.c.not_before > bindparam("now")).limit(_MOST).subquery()
+    lane = select(ready.c.held, in_ready.label("name")).where(_OF_PROJECT, ready.c.ordering_key.is_not(None), *lanes)
+    in_lanes = lane.limit(_MOST).subquery()
+    # The first of each strand, which the index has at hand: the least of all at once would be sought among all.
+    first = select(func.min(ready.c.not_before)).where(WAITING, ready.c.strand == its.c.id).scalar_subquery()
+    firsts = select(first.label("first")).select_from(its).subquery()
+    leased = (_OF_PROJECT, in_ready == _NAME, ready.c.lease_token.is_not(None))
+    parts = [
+        _two(due.c.number, "queued", "failed_due"),
+        _two(later.c.number, "scheduled", "failed_later"),
+        select(
+            func.count().filter(in_lanes.c.held, in_lanes.c.name == _NAME).label("held"),
+            func.count().label("in_lanes"),
+        ).select_from(in_lanes),
+        select(func.min(firsts.c.first).label("oldest")),
+        select(
+            func.count().label("in_flight"), func.count().filter(ready.c.cancelled.is_(False)).label("running")
+        ).where(*leased),
+    ]
+    whole, *rest = (part.subquery() for part in parts)
+    columns = [column for part in (whole, *rest) for column in part.c]
+    joined: Any = whole
+    for part in rest:
+        joined = joined.join(part, true())
+    return select(*columns).select_from(joined)
+
+
+def _two(number: ColumnElement[int], fresh: str, failed: str) -> Select[int, int]:
+    """How many have not been tried yet, and how many have."""
+    return select(func.count().filter(number == 0).label(fresh), func.count().filter(number > 0).label(failed))
+
+
+def _ended_by(name: ColumnElement[str]) -> Executable:
+    its = (endings.c.project == bindparam("of_project"), endings.c.finished_at > bindparam("since"))
+    # One for each of the two indexes on ages, then the newest of both.
+    aged = [
+        select(endings.c.task_id, endings.c.finished_at)
+        .where(*its, age)
+        .order_by(endings.c.finished_at.desc())
+        .limit(_MOST)
+        .subquery()
+        for age in (NEVER_DIED, ONCE_DIED)
+    ]
+    both = union_all(*(select(part) for part in aged)).subquery()
+    newest = select(both).order_by(both.c.finished_at.desc()).limit(_MOST).subquery()
+    return (
+        select(name.label("name"), func.count().label("size"), func.min(newest.c.finished_at).label("oldest"))
+        .join_from(newest, tasks, tasks.c.id == newest.c.task_id)
+        .where(tasks.c.project == bindparam("of_project"))
+        .group_by(name)
+    )
+
+
+_TASKS = (tasks.c.project == bindparam("of_project"), tasks.c.id >= bindparam("since"))
+_FLOW_KEY_OF_TASK = func.coalesce(tasks.c.flow_key, tasks.c.origin)
+_QUEUE = _Kind(
+    _standing(strands.c.queue, ready.c.queue, [ready.c.queue == _NAME]),
+    _ended_by(tasks.c.queue),
+)
+_FLOW_KEY = _Kind(_standing(strands.c.flow_key, ready.c.flow_key, []), _ended_by(_FLOW_KEY_OF_TASK))
+_NEWEST = select(tasks.c.id).where(*_TASKS, tasks.c.queue == _NAME).order_by(tasks.c.id.desc())
+_ARRIVED = select(func.count()).select_from(_NEWEST.limit(_MOST).subquery())
+_NTH_ARRIVED = _NEWEST.offset(bindparam("nth")).limit(1)
+_NEWEST_OF_ALL = (
+    select(_FLOW_KEY_OF_TASK.label("name"), tasks.c.created_at)
+    .where(*_TASKS)
+    .order_by(tasks.c.id.desc())
+    .limit(_MOST)
+    .subquery()
+)
+_ARRIVED_BY_FLOW_KEY = select(
+    _NEWEST_OF_ALL.c.name, func.count().label("size"), func.min(_NEWEST_OF_ALL.c.created_at).label("oldest")
+).group_by(_NEWEST_OF_ALL.c.name)

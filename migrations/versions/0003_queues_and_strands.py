@@ -102,7 +102,6 @@ def _create_origins() -> None:
 
 
 def _create_strands() -> None:
-    natural = ("project", "queue", "flow_key", "origin", "priority")
     op.create_table(
         "strands",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -113,7 +112,6 @@ def _create_strands() -> None:
         sa.Column("priority", sa.SmallInteger(), nullable=False),
         sa.Column("look_at", Instant(), nullable=True),
         sa.Column("blocked_on", sa.Text(), nullable=True),
-        sa.UniqueConstraint(*natural, name=op.f("uq_strands_" + "_".join(natural))),
         sa.PrimaryKeyConstraint("id", "project", name=op.f("pk_strands")),
     )
     looked_at, blocked = sa.text("look_at is not null"), sa.text("blocked_on is not null")

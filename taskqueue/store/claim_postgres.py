@@ -1,53 +1,197 @@
-"""The claim on PostgreSQL, whole: one statement that leases due rows and returns them joined to their tasks."""
+"""The claim on PostgreSQL, statement by statement. One transaction at a time holds its lock."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, text
 from uuid_utils import uuid7
 
+from taskqueue.core.rota import HEAD_START, Look, Offer
 from taskqueue.core.task import Task
+from taskqueue.store.dialect import Leasing
+from taskqueue.store.room import COLUMNS, JOINS, PROJECTS, of_ring
 from taskqueue.store.rows import claimed_task, records
 
-# By ctid, not by id: the usual join back to a list of ids turns into a sequential scan once its plan is generic.
+_encode = msgspec.json.Encoder().encode
+_FOLDED = 2000  # wakes per claim
+# How long a worker that stalls in the middle of a claim may keep the others from theirs.
+_STALL = timedelta(seconds=1)
+
+# A statement of its own: the snapshot of the next one then sees what every claim before left. The clock is read after
+# the wait for the lock, for what an earlier claim wrote must not lie in this one's future.
+_ENTER = text(f"""
+    select pg_advisory_xact_lock(hashtext('taskqueue claim')),
+           set_config('idle_in_transaction_session_timeout', '{_STALL // timedelta(milliseconds=1)}', true),
+           clock_timestamp() as now
+""")
+
+# By ctid, as everywhere in the claim: ids that are joined back make a plan walk over the table once it is generic.
+_FOLD = text(f"""
+    with told as (
+        delete from wakes
+         where ctid = any(array(select ctid from wakes order by id limit {_FOLDED} for update skip locked))
+        returning project, strand, look_at),
+    earliest as (select project, strand, min(look_at) as look_at, count(*) as told from told group by project, strand),
+    known as materialized (
+        select earliest.*, strand.tid
+          from earliest
+         cross join lateral (
+                select ctid as tid from strands
+                 where strands.id = earliest.strand and strands.project = earliest.project) as strand),
+    moved as (
+        update strands
+           set look_at = case when strands.look_at is null and known.look_at <= :now
+                              then known.look_at - make_interval(secs => {HEAD_START.total_seconds()})
+                              else known.look_at end,
+               blocked_on = null
+          from known
+         where strands.ctid = known.tid and (strands.look_at is null or strands.look_at > known.look_at))
+    select coalesce(sum(told), 0) as told, array_agg(strand) filter (where tid is null) as unknown
+      from earliest left join known using (project, strand, told)
+""")
+# Made here and not by those who submit: of two at once, the second would wait for the commit of the first.
+_MAKE = text("""
+    insert into strands (id, project, queue, flow_key, origin, priority, look_at)
+    select strand, project, queue, flow_key, origin, priority, cast(:now as timestamptz)
+      from unnest(cast(:unknown as bigint[])) as unknown (id)
+     cross join lateral (
+            select * from ready where strand = unknown.id and lease_token is null and not held limit 1) as waiting
+    on conflict do nothing
+""")
+
+_DUE = text(f"""
+    select {COLUMNS}
+      from (select * from strands where look_at <= :now order by look_at limit :limit) as due
+      {JOINS}
+""")
+_DUE_BY_PROJECT = text(f"""
+    with recursive ring (project, place) as (
+        (select project, 1 from strands where look_at is not null and project > :after order by project limit 1)
+        union all
+        select (select later.project from strands as later
+                 where later.look_at is not null and later.project > ring.project order by later.project limit 1),
+               ring.place + 1
+          from ring where ring.project is not null and ring.place < {PROJECTS})
+    select ring.project as ring, {COLUMNS}
+      from ring
+      left join lateral (
+            select strand.* from generate_series(0, 9) as level (priority)
+             cross join lateral (
+                    select * from strands
+                     where strands.project = ring.project and strands.priority = level.priority
+                       and strands.look_at <= :now
+                     order by strands.look_at limit :breadth) as strand) as due on true
+      {JOINS}
+     where ring.project is not null
+""")
+
 # Never `in (select … limit n for update skip locked)`: the planner may run the subquery again and take more than n.
 # Attempt ids begin with the same 48 bits of time as any UUIDv7; the rest is drawn by the database for each row.
-_CLAIM = text("""
-    with leased as (
+_LEASE = text("""
+    with picked as materialized (
+        select waiting.tid
+          from json_to_recordset(cast(:offers as json)) as offer (place int, project text, strand bigint, quota int)
+         cross join lateral (
+                select ctid as tid, not_before from ready
+                 where ready.strand = offer.strand and ready.project = offer.project
+                   and lease_token is null and not held and not_before <= :now and expires_at > :now
+                 order by not_before limit offer.quota
+                   for update skip locked) as waiting
+         order by offer.place, waiting.not_before
+         limit :limit),
+    leased as (
         update ready
            set lease_token = gen_random_uuid(),
-               lease_until = statement_timestamp() + make_interval(secs => :offset) + make_interval(secs => :lease),
+               lease_until = :until,
                attempt_id = cast(:id_head || substr(gen_random_uuid()::text, 16) as uuid),
-               started_at = statement_timestamp() + make_interval(secs => :offset),
+               started_at = :now,
                worker = :worker,
                number = number + 1,
                seq = seq + 1
-         where ctid = any(array(
-                select ctid from ready
-                 where lease_token is null and not held
-                   and not_before <= statement_timestamp() + make_interval(secs => :offset)
-                   and expires_at > statement_timestamp() + make_interval(secs => :offset)
-                 order by not_before
-                 limit :limit
-                   for update skip locked))
-        returning task_id, project as owner, generation, revision, expires_at as live_until, seq, number, charged, lost,
-                  deferred, memory, lease_token, attempt_id, started_at, worker)
+         where ctid = any(array(select tid from picked))
+        returning task_id, project as owner, strand, generation, revision, expires_at as live_until, seq, number,
+                  charged, lost, deferred, memory, lease_token, attempt_id, started_at, worker)
     select leased.*, tasks.*
       from leased join tasks on tasks.id = leased.task_id and tasks.project = leased.owner
 """)
 
+_LOOK_AGAIN = text("""
+    with seen as materialized (
+        select look.*, strand.tid, next.not_before
+          from json_to_recordset(cast(:looks as json))
+               as look (project text, strand bigint, look_at timestamptz, drained boolean, blocked_on text)
+         cross join lateral (
+                select ctid as tid from strands
+                 where strands.id = look.strand and strands.project = look.project) as strand
+          left join lateral (
+                select not_before from ready
+                 where look.drained and ready.strand = look.strand and ready.project = look.project
+                   and lease_token is null and not held and expires_at > :now
+                 order by not_before limit 1) as next on true)
+    update strands
+       set look_at = case when not seen.drained then seen.look_at
+                          when seen.not_before is null then null
+                          else greatest(seen.not_before, seen.look_at) end,
+           blocked_on = seen.blocked_on
+      from seen
+     where strands.ctid = seen.tid
+""")
 
-def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
-    """Lease up to ``limit`` due tasks; a row that changed since the snapshot is missed for one round, never doubled."""
-    found = conn.execute(
-        _CLAIM,
-        {
-            "worker": worker,
-            "limit": limit,
-            "lease": lease.total_seconds(),
-            "offset": offset.total_seconds(),
-            "id_head": str(uuid7())[:15],
-        },
-    )
-    return [claimed_task(row) for row in records(found)]
+
+class PostgresClaims:
+    """The PostgreSQL answers to ``Claims``."""
+
+    def enter(self, conn: Connection) -> datetime:
+        now: datetime = conn.execute(_ENTER).one().now
+        return now
+
+    def fold(self, conn: Connection, *, now: datetime) -> bool:
+        told, unknown = conn.execute(_FOLD, {"now": now}).one()
+        if unknown:
+            conn.execute(_MAKE, {"unknown": unknown, "now": now})
+        return int(told) < _FOLDED
+
+    def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
+        return records(conn.execute(_DUE, {"now": now, "limit": limit}))
+
+    def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
+        return of_ring(records(conn.execute(_DUE_BY_PROJECT, {"after": after, "now": now, "breadth": breadth})))
+
+    def lease(
+        self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing
+    ) -> list[tuple[int, Task]]:
+        found = conn.execute(
+            _LEASE,
+            {
+                "offers": _encode([_offer(number, offer) for number, offer in enumerate(offers)]).decode(),
+                "limit": limit,
+                "now": leasing.now,
+                "until": leasing.until,
+                "worker": leasing.worker,
+                "id_head": str(uuid7())[:15],
+            },
+        )
+        return [(row.strand, claimed_task(row)) for row in records(found)]
+
+    def look_again(self, conn: Connection, looks: Sequence[Look], *, now: datetime) -> None:
+        conn.execute(_LOOK_AGAIN, {"looks": _encode([_look(look) for look in looks]).decode(), "now": now})
+
+
+def _offer(number: int, offer: Offer) -> dict[str, Any]:
+    place = offer.place
+    return {"place": number, "project": place.project, "strand": place.strand, "quota": offer.quota}
+
+
+def _look(look: Look) -> dict[str, Any]:
+    place = look.place
+    return {
+        "project": place.project,
+        "strand": place.strand,
+        "look_at": look.at,
+        "drained": look.drained,
+        "blocked_on": look.blocked_on,
+    }

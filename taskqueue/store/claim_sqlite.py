@@ -1,21 +1,51 @@
-"""The claim on SQLite, whole: inside one write transaction nobody else can take what was just read."""
+"""The claim on SQLite, statement by statement: inside one write transaction nobody else can take what was just read."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, and_, bindparam, select
 from uuid_utils.compat import uuid7
 
+from taskqueue.core.rota import Look, Offer
 from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
-from taskqueue.store.columns import to_micros
-from taskqueue.store.rows import leased_task
+from taskqueue.store.columns import from_micros, to_micros
+from taskqueue.store.dialect import Leasing
+from taskqueue.store.room import COLUMNS, JOINS, NAMES, PROJECTS, of_ring
+from taskqueue.store.rows import leased_task, record
 from taskqueue.store.schema import WAITING, ready, tasks
 from taskqueue.store.sqlite_driver import Query, driver
 
-_DUE = (
+_INSTANTS = [place for place, name in enumerate(NAMES) if name.endswith(("_at", "_until"))]
+_DUE = f"""
+    select {COLUMNS}
+      from (select * from strands where look_at is not null and look_at <= ? order by look_at limit ?) as due
+      {JOINS}
+"""
+_DUE_BY_PROJECT = f"""
+    with recursive ring (project, place) as (
+        select * from (
+            select project, 1 from strands where look_at is not null and project > :after order by project limit 1)
+        union all
+        select (select later.project from strands as later
+                 where later.look_at is not null and later.project > ring.project order by later.project limit 1),
+               ring.place + 1
+          from ring where ring.project is not null and ring.place < {PROJECTS}),
+    level (priority) as (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))
+    select {COLUMNS}, ring.project as ring
+      from ring cross join level
+      left join strands as due on due.rowid in (
+            select rowid from strands
+             where strands.project = ring.project and strands.priority = level.priority
+               and strands.look_at is not null and strands.look_at <= :now
+             order by strands.look_at limit :breadth)
+      {JOINS}
+     where ring.project is not null
+"""
+_WAITING = Query(
     select(
         ready.c.task_id,
         ready.c.generation,
@@ -30,37 +60,101 @@ _DUE = (
         *(column for column in tasks.c if column.name != "id"),
     )
     .join_from(ready, tasks, and_(tasks.c.id == ready.c.task_id, tasks.c.project == ready.c.project))
-    .where(WAITING, ready.c.not_before <= bindparam("now"), ready.c.expires_at > bindparam("now"))
+    .where(
+        WAITING,
+        ready.c.strand == bindparam("strand"),
+        ready.c.project == bindparam("of_project"),
+        ready.c.not_before <= bindparam("now"),
+        ready.c.expires_at > bindparam("now"),
+    )
     .order_by(ready.c.not_before)
     .limit(bindparam("limit"))
 )
-_FIND = Query(_DUE)
 _LEASE = """
     update ready
        set lease_token = ?, attempt_id = ?, lease_until = ?, started_at = ?, worker = ?,
            number = number + 1, seq = seq + 1
      where task_id = ? and project = ?
 """
+_NEXT = """
+    select min(not_before) from ready
+     where lease_token is null and not held and strand = ? and project = ? and expires_at > ?
+"""
+_LOOK_AGAIN = "update strands set look_at = ?, blocked_on = ? where id = ? and project = ?"
 
 
-def claim(conn: Connection, *, worker: str, limit: int, lease: timedelta, now: datetime) -> list[Task]:
-    """Lease up to ``limit`` tasks that are due at ``now``."""
-    start = to_micros(now)
-    claimed = [_leased(row, worker=worker, now=now) for row in _FIND.all(conn, {"now": start, "limit": limit})]
-    if claimed:
-        until = to_micros(now + lease)
-        held = [task.lease for task in claimed if task.lease]
+class SqliteClaims:
+    """The SQLite answers to ``Claims``. The write transaction is the lock, and strands are woken without a detour."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+
+    def enter(self, conn: Connection) -> datetime:  # noqa: ARG002 - it holds the database already
+        return self._clock()
+
+    def fold(self, conn: Connection, *, now: datetime) -> bool:  # noqa: ARG002 - there is nothing to fold
+        return True
+
+    def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
+        return _records(NAMES, driver(conn).execute(_DUE, (to_micros(now), limit)))
+
+    def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
+        bound = {"after": after, "now": to_micros(now), "breadth": breadth}
+        return of_ring(_records((*NAMES, "ring"), driver(conn).execute(_DUE_BY_PROJECT, bound)))
+
+    def lease(
+        self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing
+    ) -> list[tuple[int, Task]]:
+        start, until = to_micros(leasing.now), to_micros(leasing.until)
+        leased: list[tuple[int, Task]] = []
+        for offer in offers:
+            place, left = offer.place, limit - len(leased)
+            bound = {"strand": place.strand, "of_project": place.project, "now": start, "limit": min(offer.quota, left)}
+            leased += [(place.strand, _leased(row, leasing)) for row in _WAITING.all(conn, bound)] if left else []
+        leases = [task.lease for _, task in leased if task.lease]
         driver(conn).executemany(
             _LEASE,
             [
-                (each.token.bytes, each.attempt_id.bytes, until, start, worker, each.task_id.bytes, each.project)
-                for each in held
+                (
+                    each.token.bytes,
+                    each.attempt_id.bytes,
+                    until,
+                    start,
+                    leasing.worker,
+                    each.task_id.bytes,
+                    each.project,
+                )
+                for each in leases
             ],
         )
-    return claimed
+        return leased
+
+    def look_again(self, conn: Connection, looks: Sequence[Look], *, now: datetime) -> None:
+        raw, start = driver(conn), to_micros(now)
+        changes = []
+        for look in looks:
+            place, at = look.place, to_micros(look.at) if look.at is not None else None
+            if look.drained:
+                (due,) = raw.execute(_NEXT, (place.strand, place.project, start)).fetchone()
+                at = None if due is None else max(due, at or due)
+            changes.append((at, look.blocked_on, place.strand, place.project))
+        raw.executemany(_LOOK_AGAIN, changes)
 
 
-def _leased(row: Any, *, worker: str, now: datetime) -> Task:
+def _leased(row: Any, leasing: Leasing) -> Task:
     """The task as the update leaves it, without reading it again."""
     lease = Lease(row.project, TaskId(row.task_id), LeaseToken(uuid4()), AttemptId(uuid7()))
-    return leased_task(row, lease, started_at=now, worker=worker)
+    return leased_task(row, lease, started_at=leasing.now, worker=leasing.worker)
+
+
+def _records(names: tuple[str, ...], found: Iterable[Any]) -> list[Any]:
+    make = record(names)._make
+    return [make(_with_instants(row)) for row in found]
+
+
+def _with_instants(row: Sequence[Any]) -> list[Any]:
+    values = list(row)
+    for place in _INSTANTS:
+        if values[place] is not None:
+            values[place] = from_micros(values[place])
+    return values

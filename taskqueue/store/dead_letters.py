@@ -16,9 +16,9 @@ from taskqueue.core.outcome import Partial
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.target import Target
 from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, Kind, Task, TaskId, TaskState
-from taskqueue.store import lanes, loading, rows
+from taskqueue.store import lanes, loading, rows, strands
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Hint
+from taskqueue.store.dialect import Changes, Hint
 from taskqueue.store.schema import dead_letters, ready, revisions, tasks
 from taskqueue.store.search import NOT_OURS, Page, labelled, read_cursor, seal, unseal, write_cursor
 
@@ -154,7 +154,9 @@ def redrive(
     if edits is not None:
         task = _edited(conn, task, edits)
     placed = lanes.place(conn, database.dialect, [task])[0]
-    conn.execute(insert_row(ready), rows.ready_columns(placed.task, lane_position=placed.position))
+    changes = Changes({ready: [rows.ready_columns(placed.task, lane_position=placed.position)]})
+    strands.add(changes, [placed.task])
+    database.dialect.write(conn, changes)
     database.hint(conn, Hint.READY)
     return placed.task
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Table
 
+from taskqueue.core.rota import Look, Offer
 from taskqueue.core.task import Lease, Task
 
 
@@ -59,6 +60,45 @@ class Changes:
     inserts: dict[Table, Sequence[dict[str, Any]]] = field(default_factory=dict)
     rescheduled: Sequence[dict[str, Any]] = ()  # hot rows that give up their lease, with their new counters
     gone: Sequence[dict[str, Any]] = ()  # hot rows to delete: project and task_id
+    strands: Sequence[dict[str, Any]] = ()  # in which something comes to wait, should they not be there yet
+    wakes: Sequence[dict[str, Any]] = ()  # strands to look at not later than look_at: project, strand, look_at
+    freed: Sequence[dict[str, Any]] = ()  # slots that came free: project, blocked_on, slots
+
+
+@dataclass(frozen=True, slots=True)
+class Leasing:
+    """Under what a claim leases: for whom, from when by the database's clock, and until when."""
+
+    worker: str
+    now: datetime
+    until: datetime
+
+
+class Claims(Protocol):
+    """The steps of a claim, each a statement or two. One transaction takes them at a time, in this order."""
+
+    def enter(self, conn: Connection) -> datetime:
+        """Wait until no other claim is under way, and hold others off until the commit; return the clock as it then
+        reads, without the offset of tests."""
+
+    def fold(self, conn: Connection, *, now: datetime) -> bool:
+        """Take in what others told about strands; False if more of it is left for the next claim."""
+
+    def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
+        """Strands that are due, the longest due first, each with its limits as ``room`` names them."""
+
+    def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
+        """Up to ``breadth`` due strands of each priority of the next projects ``after`` one, and the last of these
+        projects; empty if there are no more."""
+
+    def lease(
+        self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing
+    ) -> list[tuple[int, Task]]:
+        """Lease up to ``limit`` due tasks, never more, in the order of ``offers``; each with its strand. What an
+        edited redrive changed is not in them yet."""
+
+    def look_again(self, conn: Connection, looks: Sequence[Look], *, now: datetime) -> None:
+        """Put off the strands that were looked at."""
 
 
 class Dialect(Protocol):
@@ -84,8 +124,8 @@ class Dialect(Protocol):
     def transient(self, error: BaseException) -> bool:
         """True when the same statement may succeed later: the fault is not in what was asked."""
 
-    def write(self, conn: Connection, changes: Changes) -> None:
-        """Make all ``changes``, on PostgreSQL in one statement."""
+    def write(self, conn: Connection, changes: Changes) -> bool:
+        """Make all ``changes``, on PostgreSQL in one statement; True if a strand that waited for a slot was woken."""
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         """Insert those idempotency keys that are free or expired; return them as (project, key)."""
@@ -93,8 +133,8 @@ class Dialect(Protocol):
     def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
         """Hold each lane until the transaction ends, so that positions follow commit order."""
 
-    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
-        """Lease up to ``limit`` due tasks, never more. What an edited redrive changed is not in them yet."""
+    def claims(self) -> Claims:
+        """The statements of a claim."""
 
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
         """Move ``lease_until`` of the leases that still hold; return their tokens."""

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from taskqueue.core.task import Task
+from taskqueue.store import strands
+from taskqueue.store.database import Database
 from taskqueue.store.dialect import Dialect, Lane
 from taskqueue.store.schema import ready
 
@@ -48,12 +50,10 @@ def place(conn: Connection, dialect: Dialect, tasks: Sequence[Task]) -> list[Pla
     return placed
 
 
-def advance(conn: Connection, lanes: Iterable[Lane]) -> bool:
-    """Let the head of each locked lane go, once the former head is gone; True if any may now be claimed."""
-    released = 0
-    for lane in lanes:
-        released += conn.execute(_RELEASE, _bound(lane)).rowcount
-    return released > 0
+def advance(conn: Connection, database: Database, lanes: Iterable[Lane]) -> None:
+    """Let the head of each locked lane go, once the former head is gone."""
+    released = [row for lane in lanes for row in conn.execute(_RELEASE, _bound(lane))]
+    strands.wake_all(conn, database, [(row.project, row.strand, row.not_before) for row in released])
 
 
 def _bound(lane: Lane) -> dict[str, Any]:
@@ -67,4 +67,9 @@ _IN_LANE = and_(
 )
 _TAIL = select(func.max(ready.c.lane_position)).where(_IN_LANE)
 _HEAD = select(ready.c.task_id).where(_IN_LANE).order_by(ready.c.lane_position).limit(1).scalar_subquery()
-_RELEASE = update(ready).where(ready.c.task_id == _HEAD, _IN_LANE, ready.c.held.is_(True)).values(held=False)
+_RELEASE = (
+    update(ready)
+    .where(ready.c.task_id == _HEAD, _IN_LANE, ready.c.held.is_(True))
+    .values(held=False)
+    .returning(ready.c.project, ready.c.strand, ready.c.not_before)
+)

@@ -12,10 +12,13 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from taskqueue.core.task import Lease, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
+from taskqueue.store.claim import Wanted, take
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Hint, Lane
-from taskqueue.store.schema import WAITING, ready, tasks
+from taskqueue.store.dialect import Changes, Hint, Lane
+from taskqueue.store.room import Share
+from taskqueue.store.schema import ready, strands, tasks
 from taskqueue.store.settlements import settle
+from taskqueue.store.strands import freed
 
 __all__ = ["Claimed", "claim", "expired", "extend", "lapsed", "let_go", "settle"]
 
@@ -23,19 +26,32 @@ __all__ = ["Claimed", "claim", "expired", "extend", "lapsed", "let_go", "settle"
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """Tasks that now run under a lease of their own. ``next_due`` is set when fewer came than were asked for: the span
-    until a waiting task becomes due, or ``None`` if none waits."""
+    until there is something to look at, or ``None`` if nothing waits. ``after`` and ``at_share`` as ``claim.Taken``."""
 
     tasks: list[Task]
     next_due: timedelta | None
+    after: str
+    at_share: bool
 
 
-def claim(database: Database, *, worker: str, limit: int, lease: timedelta) -> Claimed:
+def claim(
+    database: Database,
+    *,
+    worker: str,
+    limit: int,
+    lease: timedelta,
+    after: str = "",
+    flow_cap: int | None = None,
+    share: Share | None = None,
+) -> Claimed:
     """Lease up to ``limit`` due tasks. Counted now: an attempt that kills its worker must be on record."""
+    wanted = Wanted(worker, limit, lease, after, flow_cap, share)
     with database.begin() as conn:
-        found = database.dialect.claim(conn, worker=worker, limit=limit, lease=lease, offset=database.clock_offset())
-        claimed = _as_sent(conn, found)
-        next_due = _next_due(conn, database) if len(claimed) < limit else None
-    return Claimed(claimed, next_due)
+        taken = take(conn, database, wanted)
+        claimed = _as_sent(conn, taken.tasks)
+        short = len(claimed) < limit
+        next_due = timedelta(0) if taken.more else _next_due(conn, database) if short else None
+    return Claimed(claimed, next_due, taken.after, taken.at_share)
 
 
 def extend(conn: Connection, database: Database, leases: Sequence[Lease], *, lease: timedelta) -> set[Lease]:
@@ -53,8 +69,10 @@ def let_go(conn: Connection, database: Database, leases: Sequence[Lease]) -> Non
     database.dialect.lock_lanes(conn, left)
     if found:
         conn.execute(_DROP, stones)
-    if lanes.advance(conn, left):
-        database.hint(conn, Hint.READY)
+        slots = Changes(freed=freed((row.project, row.queue, row.flow_key, row.origin) for row in found))
+        if database.dialect.write(conn, slots):
+            database.hint(conn, Hint.READY)
+    lanes.advance(conn, database, left)
 
 
 def lapsed(conn: Connection, database: Database, *, limit: int) -> list[Task]:
@@ -94,14 +112,16 @@ def _next_due(conn: Connection, database: Database) -> timedelta | None:
     return None if earliest is None else max(timedelta(0), earliest - database.now(conn))
 
 
-_NEXT_DUE = select(func.min(ready.c.not_before)).where(WAITING)
+_NEXT_DUE = select(func.min(strands.c.look_at)).where(strands.c.look_at.is_not(None))
 _OF_LEASE = (
     ready.c.project == bindparam("of_project"),
     ready.c.task_id == bindparam("of_task"),
     ready.c.attempt_id == bindparam("of_attempt"),
     ready.c.cancelled.is_(True),
 )
-_TOMBSTONE = select(ready.c.project, ready.c.queue, ready.c.ordering_key).where(*_OF_LEASE)
+_TOMBSTONE = select(ready.c.project, ready.c.queue, ready.c.flow_key, ready.c.origin, ready.c.ordering_key).where(
+    *_OF_LEASE
+)
 _DROP = delete(ready).where(*_OF_LEASE)
 
 

@@ -32,12 +32,13 @@ from sqlalchemy import (
 from sqlalchemy import exc as sqlalchemy_exc
 from sqlalchemy.engine import ExceptionContext
 
-from taskqueue.core.task import Lease, Task
-from taskqueue.store import claim_postgres
+from taskqueue.core.task import Lease
+from taskqueue.store.claim_postgres import PostgresClaims
 from taskqueue.store.columns import Id, Instant
-from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
+from taskqueue.store.dialect import Changes, Claims, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_postgres import CHANNEL, PostgresListener
 from taskqueue.store.overdue import Overdue
+from taskqueue.store.schema import wakes
 
 OLDEST = 150000
 _NOW = "taskqueue_now"
@@ -101,18 +102,17 @@ class Postgres:
             return isinstance(cause, psycopg.OperationalError)
         return cause.sqlstate[:2] in _TRANSIENT_CLASSES or cause.sqlstate in _TRANSIENT_STATES
 
-    def write(self, conn: Connection, changes: Changes) -> None:
-        tables = [(table, rows) for table, rows in changes.inserts.items() if rows]
-        statement = _write(
-            tuple((table, tuple(rows[0])) for table, rows in tables),
-            rescheduled=bool(changes.rescheduled),
-            gone=bool(changes.gone),
-        )
-        if statement is not None:
-            parameters = {table.name: _text(rows) for table, rows in tables}
-            hot = {"rescheduled": changes.rescheduled, "gone": changes.gone}
-            parameters |= {name: _text(rows) for name, rows in hot.items() if rows}
-            conn.execute(statement, parameters)
+    def write(self, conn: Connection, changes: Changes) -> bool:
+        inserts = {**changes.inserts, wakes: changes.wakes}  # strands are made by the claim that is told of them
+        tables = [(table, rows) for table, rows in inserts.items() if rows]
+        hot = {"rescheduled": changes.rescheduled, "gone": changes.gone, "freed": changes.freed}
+        steps = tuple(name for name, rows in hot.items() if rows)
+        if not tables and not steps:
+            return False
+        statement = _write(tuple((table, tuple(rows[0])) for table, rows in tables), steps)
+        parameters = {table.name: _text(rows) for table, rows in tables}
+        parameters |= {name: _text(hot[name]) for name in steps}
+        return bool(conn.execute(statement, parameters).scalar())
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         # In key order, so that two groups with keys in common wait for each other instead of deadlocking.
@@ -125,8 +125,8 @@ class Postgres:
         if numbers:
             conn.execute(_LOCK_LANES, {"numbers": numbers})
 
-    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
-        return claim_postgres.claim(conn, worker=worker, limit=limit, lease=lease, offset=offset)
+    def claims(self) -> Claims:
+        return PostgresClaims()
 
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
         return set(conn.execute(_EXTEND, {"rows": _text(leases), "until": until}).scalars())
@@ -224,14 +224,13 @@ def _records(alias: str, parameter: str = "rows", **types: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _write(inserts: tuple[tuple[Table, tuple[str, ...]], ...], *, rescheduled: bool, gone: bool) -> TextClause | None:
+def _write(inserts: tuple[tuple[Table, tuple[str, ...]], ...], hot: tuple[str, ...]) -> TextClause:
     """One statement for all the changes a transaction makes: each costs a round trip only once."""
     parts = [_insert(table, names) for table, names in inserts]
-    parts += [_RESCHEDULE] * rescheduled + [_DELETE_READY] * gone
-    if not parts:
-        return None
+    parts += [_HOT[name] for name in hot]
     steps = ", ".join(f"step{number} as ({part})" for number, part in enumerate(parts))
-    return text(f"with {steps} select")
+    woken = f"exists (select 1 from step{len(parts) - 1})" if "freed" in hot else "false"
+    return text(f"with {steps} select {woken}")
 
 
 def _insert(table: Table, names: tuple[str, ...]) -> str:
@@ -306,5 +305,18 @@ _DELETE_READY = f"""
     delete from ready using {_records("leaving", "gone", project="text", task_id="uuid")}
      where ready.task_id = leaving.task_id and ready.project = leaving.project
 """
+
+# Whoever frees a slot wakes as many of the strands that wait for one, and no more.
+_WAKE_BLOCKED = f"""
+    insert into wakes (project, strand, look_at)
+    select strand.project, strand.id, statement_timestamp()
+      from {_records("slot", "freed", project="text", blocked_on="text", slots="integer")}
+     cross join lateral (
+            select id, project from strands
+             where strands.project = slot.project and strands.blocked_on = slot.blocked_on
+             order by look_at limit slot.slots) as strand
+    returning id
+"""
+_HOT = {"rescheduled": _RESCHEDULE, "gone": _DELETE_READY, "freed": _WAKE_BLOCKED}
 
 _OFF = text("select name from pg_settings where name = any(:names) and setting = 'off'")

@@ -14,7 +14,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 from taskqueue.store.columns import Instant, metadata
@@ -93,7 +92,6 @@ strands = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("look_at", Instant),  # NULL: nothing waits, or what waits is paused
     Column("blocked_on", Text),  # the limit it ran into, so that whoever frees a slot of it can wake the strand
-    UniqueConstraint("project", "queue", "flow_key", "origin", "priority"),
 )
 _LOOKED_AT, _BLOCKED = strands.c.look_at.is_not(None), strands.c.blocked_on.is_not(None)
 Index(
@@ -104,9 +102,7 @@ Index(
     postgresql_where=_LOOKED_AT,
     sqlite_where=_LOOKED_AT,
 )
-Index(
-    "ix_strands_next", strands.c.look_at, strands.c.project, postgresql_where=_LOOKED_AT, sqlite_where=_LOOKED_AT
-)
+Index("ix_strands_next", strands.c.look_at, strands.c.project, postgresql_where=_LOOKED_AT, sqlite_where=_LOOKED_AT)
 Index(
     "ix_strands_blocked",
     strands.c.project,

@@ -18,6 +18,7 @@ from taskqueue.core.outcome import CLASSES, Outcome, OutcomeClass, Partial, Phas
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.settlement import Settlement
+from taskqueue.core.strand import strand_of
 from taskqueue.core.task import (
     ENDINGS_TOLD,
     Attempt,
@@ -109,6 +110,7 @@ def ready_columns(task: Task, *, lane_position: int | None) -> Columns:
         "deferred": progress.deferred,
         "memory": progress.memory.encode(),
         "cancelled": False,
+        "strand": strand_of(spec),
     }
 
 

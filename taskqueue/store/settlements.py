@@ -14,9 +14,9 @@ from uuid_utils.compat import uuid7
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import AttemptKind, DeadLetterId, Task, TaskId, TaskState
 from taskqueue.core.webhook import notices
-from taskqueue.store import follow_ups, lanes, loading, rows, submissions
+from taskqueue.store import follow_ups, lanes, loading, rows, strands, submissions
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Changes, Guard, Hint, Lane
+from taskqueue.store.dialect import Changes, Guard, Hint
 from taskqueue.store.schema import attempts, dead_letters, endings, ready
 
 
@@ -39,9 +39,14 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     _, changes = submissions.place(conn, database, [*told, *following.values()], now=now)
     _add_history(changes, held, following)
     _add_hot_rows(changes, held, now=now)
-    database.dialect.write(conn, changes)
+    strands.again(changes, [(item.task.spec, now + item.wait) for item in held if item.wait is not None])
+    ended = [item.task.spec for item in held if item.task.lease and not _leaves_tombstone(item)]
+    changes.freed = strands.freed((it.project, it.queue, it.flow_key or it.origin, it.origin) for it in ended)
+    if database.dialect.write(conn, changes):
+        database.hint(conn, Hint.READY)
     _bury(conn, held)
-    _hint(conn, database, held, leaving)
+    _hint(conn, database, held)
+    lanes.advance(conn, database, leaving)
     return {item.task.id for guard, item in guarded if guard not in holding}
 
 
@@ -101,11 +106,11 @@ def _bury(conn: Connection, held: Sequence[Settlement]) -> None:
         conn.execute(_TOMBSTONE, stones)
 
 
-def _hint(conn: Connection, database: Database, held: Sequence[Settlement], leaving: set[Lane]) -> None:
-    """Let lanes go on, and tell whoever waits for an end or for something to claim."""
+def _hint(conn: Connection, database: Database, held: Sequence[Settlement]) -> None:
+    """Tell whoever waits for an end or for something to claim."""
     if any(item.ending for item in held):
         database.hint(conn, Hint.ENDED)
-    if lanes.advance(conn, leaving) or any(item.wait == timedelta(0) for item in held):
+    if any(item.wait == timedelta(0) for item in held):
         database.hint(conn, Hint.READY)
 
 

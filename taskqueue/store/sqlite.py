@@ -29,10 +29,11 @@ from sqlalchemy import exc as sqlalchemy_exc
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from taskqueue.core.errors import InvalidSettings
-from taskqueue.core.task import Lease, Task
-from taskqueue.store import claim_sqlite
+from taskqueue.core.rota import HEAD_START
+from taskqueue.core.task import Lease
+from taskqueue.store.claim_sqlite import SqliteClaims
 from taskqueue.store.columns import from_micros, to_micros
-from taskqueue.store.dialect import Changes, Guard, Hint, Lane, Listener
+from taskqueue.store.dialect import Changes, Claims, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_sqlite import Bell, SqliteListener
 from taskqueue.store.network_file import network_filesystem
 from taskqueue.store.schema import idempotency_keys, ready
@@ -58,6 +59,7 @@ class Sqlite:
         self._clock = SteadyClock()
         self._turns, self._give_up_at = Turns(), 0.0
         self._bell = Bell(self._file)
+        self._claims = SqliteClaims(lambda: from_micros(self._clock.micros()))
 
     def engines(self) -> tuple[Engine, Engine]:
         writer = self._engine(pool_size=1, busy_timeout=0)
@@ -102,15 +104,24 @@ class Sqlite:
             return True
         return isinstance(cause, sqlite3.OperationalError) and any(words in str(cause).lower() for words in _TRANSIENT)
 
-    def write(self, conn: Connection, changes: Changes) -> None:
+    def write(self, conn: Connection, changes: Changes) -> bool:
+        raw = driver(conn)
         for table, rows in changes.inserts.items():
             if rows:
                 insert(conn, table, rows)
         if changes.rescheduled:
-            driver(conn).executemany(_RESCHEDULE, [_plain_hot_row(row) for row in changes.rescheduled])
+            raw.executemany(_RESCHEDULE, [_plain_hot_row(row) for row in changes.rescheduled])
         if changes.gone:
             gone = [(row["project"], row["task_id"].bytes) for row in changes.gone]
-            driver(conn).executemany("delete from ready where project = ? and task_id = ?", gone)
+            raw.executemany("delete from ready where project = ? and task_id = ?", gone)
+        if changes.strands:
+            raw.executemany(_MAKE_STRAND, changes.strands)
+        now = self._clock.micros()
+        if changes.wakes:
+            raw.executemany(
+                _WAKE, [{**wake, "look_at": to_micros(wake["look_at"]), "now": now} for wake in changes.wakes]
+            )
+        return sum(raw.execute(_WAKE_BLOCKED, {**slot, "now": now}).rowcount for slot in changes.freed) > 0
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         inserted = set()
@@ -127,8 +138,8 @@ class Sqlite:
     def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
         """Nothing: the write transaction holds the whole database."""
 
-    def claim(self, conn: Connection, *, worker: str, limit: int, lease: timedelta, offset: timedelta) -> list[Task]:
-        return claim_sqlite.claim(conn, worker=worker, limit=limit, lease=lease, now=self.now(conn) + offset)
+    def claims(self) -> Claims:
+        return self._claims
 
     def extend(self, conn: Connection, leases: Sequence[Lease], *, until: datetime) -> set[UUID]:
         held: set[UUID] = set()
@@ -260,4 +271,22 @@ _RESCHEDULE = """
            not_before = :not_before, seq = :seq, charged = :charged, lost = :lost, deferred = :deferred,
            memory = :memory
      where project = :project and task_id = :task_id
+"""
+_MAKE_STRAND = """
+    insert or ignore into strands (id, project, queue, flow_key, origin, priority)
+    values (:id, :project, :queue, :flow_key, :origin, :priority)
+"""
+# One that slept comes before those that are served all the time.
+_WAKE = f"""
+    update strands
+       set look_at = case when look_at is null and :look_at <= :now
+                          then :look_at - {HEAD_START // timedelta(microseconds=1)} else :look_at end,
+           blocked_on = null
+     where id = :strand and project = :project and (look_at is null or look_at > :look_at)
+"""
+# Whoever frees a slot wakes as many of the strands that wait for one, and no more.
+_WAKE_BLOCKED = """
+    update strands set look_at = min(coalesce(look_at, :now), :now), blocked_on = null
+     where rowid in (select rowid from strands where project = :project and blocked_on = :blocked_on
+                      order by look_at limit :slots)
 """

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from taskqueue.core.errors import KeyReused, StoreUnavailable
 from taskqueue.core.task import DEFAULT_EXPIRY, NewTask, Task, TaskId, TaskState
-from taskqueue.store import lanes, loading, rows
+from taskqueue.store import lanes, loading, rows, strands
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Changes, Hint
 from taskqueue.store.schema import idempotency_keys, ready, task_labels, tasks
@@ -103,7 +103,9 @@ def place(conn: Connection, database: Database, new: Sequence[Task], *, now: dat
         ready: [rows.ready_columns(item.task, lane_position=item.position) for item in placed],
         task_labels: labels,
     }
-    return [item.task for item in placed], Changes(inserts)
+    changes = Changes(inserts)
+    strands.add(changes, [item.task for item in placed])
+    return [item.task for item in placed], changes
 
 
 def mint(new: NewTask, *, now: datetime) -> Task:

@@ -10,9 +10,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict, StoreUnavailable
 from taskqueue.core.task import Attempt, Task, TaskId, TaskState
-from taskqueue.store import loading, rows, settlements
+from taskqueue.store import loading, rows, settlements, strands
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Hint
 from taskqueue.store.schema import attempts as attempts_table
 from taskqueue.store.schema import ready, tasks
 
@@ -81,10 +80,11 @@ def run_now(conn: Connection, database: Database, project: str, task_id: TaskId)
     its turn in its ordering key."""
     key = {"of_project": project, "of_task": task_id}
     for _ in range(_TRIES):
-        pulled = conn.execute(_RUN_NOW, {**key, "now": database.now(conn)}).rowcount
+        now = database.now(conn)
+        pulled = conn.execute(_RUN_NOW, {**key, "now": now}).one_or_none()
         task = get(conn, project, task_id)
         if pulled:
-            database.hint(conn, Hint.READY)
+            strands.wake_all(conn, database, [(project, pulled.strand, now)])
         elif task is not None and task.held:
             _require_turn(conn, key)
             continue  # its turn came while we looked
@@ -155,6 +155,7 @@ _RUN_NOW = (
         ready.c.not_before > bindparam("now"),
     )
     .values(not_before=bindparam("now"))
+    .returning(ready.c.strand)
 )
 _MINE = ready.alias()
 _BEFORE = (

@@ -35,12 +35,12 @@ from tests.support.builders import (
 )
 from tests.support.clock import Clock
 
-TABLES = "ready|tasks|attempts|endings|idempotency_keys|dead_letters|task_labels"
+TABLES = "ready|strands|wakes|tasks|attempts|endings|idempotency_keys|dead_letters|task_labels"
 # A walk over all rows, and in SQLite's words a walk over all entries of an index: right for the few that are leased.
 WALKS = re.compile(rf"Seq Scan on ({TABLES})\b|^SCAN ({TABLES})(?! USING INDEX ix_ready_leased)", re.MULTILINE)
 THROUGH = {
-    "claim": "ix_ready_due",
-    "next due": "ix_ready_due",
+    "claim": "ix_ready_waiting",
+    "next due": "ix_strands_next",
     "lapsed": "ix_ready_leased",
     "expired": "ix_ready_expiry",
     "enter a lane": "ix_ready_lane",

@@ -1,0 +1,87 @@
+"""The claim, whole: which strands are looked at, what they may give, and when they are looked at again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from taskqueue.core.rota import Rota
+from taskqueue.core.task import Task
+from taskqueue.store.database import Database
+from taskqueue.store.dialect import Claims, Leasing
+from taskqueue.store.room import Room, Share
+
+_FEW = 64  # due strands that are simply all looked at
+_RINGS = 32  # so many times eight projects, should none of them have anything due
+_BREADTH = 32  # strands of each priority of a project, when there are many
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a worker asks for."""
+
+    worker: str
+    limit: int
+    lease: timedelta
+    after: str = ""  # the project at which the former claim ended, where there are many
+    flow_cap: int | None = None  # of flow keys that have none of their own
+    share: Share | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a claim came to. ``at_share``: the worker's own share kept it from more, so that its next free slot may
+    change that. ``more``: there was more to look at than one claim does."""
+
+    tasks: list[Task]
+    after: str
+    at_share: bool
+    more: bool
+
+
+def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
+    """Lease up to ``wanted.limit`` tasks, never more and never beyond a limit."""
+    claims = database.dialect.claims()
+    now = claims.enter(conn) + database.clock_offset()
+    leasing = Leasing(wanted.worker, now, now + wanted.lease)
+    folded = claims.fold(conn, now=now)
+    room, rota = Room(now, wanted.flow_cap, wanted.share), Rota(now)
+    tasks: list[Task] = []
+    look = _Look(claims, conn, leasing, wanted.after)
+    for found in look.rounds():
+        rota.join(room.places(conn, found))
+        while (want := wanted.limit - len(tasks)) and (offers := rota.offers(want)):
+            leased = claims.lease(conn, offers, limit=want, leasing=leasing)
+            tasks += [task for _, task in leased]
+            rota.note(offers, Counter((task.spec.project, strand) for strand, task in leased), full=len(leased) == want)
+        if len(tasks) == wanted.limit:
+            break
+    if looks := rota.looks():
+        claims.look_again(conn, looks, now=now)
+        room.draw(conn)
+    return Taken(tasks, look.after, rota.at_share, more=not folded)
+
+
+class _Look:
+    """The due strands, in rounds: all of them if they are few, else those of some projects after the other."""
+
+    def __init__(self, claims: Claims, conn: Connection, leasing: Leasing, after: str) -> None:
+        self._claims, self._conn, self._now = claims, conn, leasing.now
+        self.after = after
+
+    def rounds(self) -> Iterator[list[Any]]:
+        few = self._claims.due(self._conn, now=self._now, limit=_FEW)
+        if len(few) < _FEW:
+            yield few
+            return
+        for _ in range(_RINGS):
+            found, last = self._claims.due_by_project(self._conn, after=self.after, now=self._now, breadth=_BREADTH)
+            around, self.after = not last and not self.after, last
+            yield found
+            if around:
+                return

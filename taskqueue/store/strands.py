@@ -1,0 +1,172 @@
+"""Strands: what waits with the same limits and the same priority, and when the claim should look at it.
+
+Whoever makes a task claimable wakes its strand in the same transaction, so that the claim, which visits nothing but
+strands, cannot overlook it. Only the claim puts a strand off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, exists, select, update
+
+from taskqueue.core.strand import blocked_on_flow, blocked_on_origin, blocked_on_queue, strand_id, strand_of
+from taskqueue.core.task import Task, TaskSpec
+from taskqueue.store.database import Database
+from taskqueue.store.dialect import Changes, Hint
+from taskqueue.store.schema import WAITING, flow_keys, queues, ready, strands
+
+Row = dict[str, Any]
+
+
+def add(changes: Changes, waiting: Iterable[Task]) -> None:
+    """Have ``changes`` make the strands of tasks that come to wait, and wake those in which one may start."""
+    made: dict[tuple[str, int], Row] = {}
+    due: dict[tuple[str, int], datetime] = {}
+    for task in waiting:
+        spec = task.spec
+        key = (spec.project, strand_of(spec))
+        if key not in made:
+            made[key] = _strand(spec)
+        if not task.held and task.not_before is not None:
+            due[key] = min(due.get(key, task.not_before), task.not_before)
+    changes.strands = list(made.values())
+    _wake(changes, due)
+
+
+def again(changes: Changes, later: Iterable[tuple[TaskSpec, datetime]]) -> None:
+    """Have ``changes`` wake the strands of tasks that wait once more, each until its own instant."""
+    due: dict[tuple[str, int], datetime] = {}
+    for spec, at in later:
+        key = (spec.project, strand_of(spec))
+        due[key] = min(due.get(key, at), at)
+    _wake(changes, due)
+
+
+def freed(ended: Iterable[tuple[str, str, str, str]]) -> list[Row]:
+    """The limits of which slots came free, by what ran until now: project, queue, flow key and origin of each."""
+    count: Counter[tuple[str, str]] = Counter()
+    for project, queue, flow_key, origin in ended:
+        for name in (blocked_on_queue(queue), blocked_on_flow(flow_key), blocked_on_origin(origin)):
+            count[project, name] += 1
+    return [{"project": project, "blocked_on": name, "slots": slots} for (project, name), slots in count.items()]
+
+
+def wake(
+    conn: Connection,
+    database: Database,
+    project: str,
+    *,
+    queue: str | None = None,
+    flow_key: str | None = None,
+    origin: str | None = None,
+) -> None:
+    """The claim looks at every strand of them once this is committed: a limit was lifted."""
+    named = {strands.c.queue: queue, strands.c.flow_key: flow_key, strands.c.origin: origin}
+    wanted = [column == value for column, value in named.items() if value is not None]
+    found = conn.execute(select(strands.c.id).where(strands.c.project == project, *wanted)).scalars().all()
+    wake_all(conn, database, [(project, strand, database.now(conn)) for strand in found])
+
+
+def wake_all(conn: Connection, database: Database, woken: Sequence[tuple[str, int | None, datetime]]) -> None:
+    """The claim looks at each strand, by project and id, not later than then; without an id it is not placed yet."""
+    wakes = [{"project": project, "strand": strand, "look_at": at} for project, strand, at in woken if strand]
+    if wakes:
+        database.dialect.write(conn, Changes(wakes=wakes))
+        database.hint(conn, Hint.READY)
+
+
+def place_older(conn: Connection, database: Database, *, limit: int) -> int:
+    """Place up to ``limit`` waiting tasks that are in no strand, as an older version wrote them; return how many."""
+    found = conn.execute(_UNPLACED, {"limit": limit}).all()
+    if not found:
+        return 0
+    placed = {(row.project, row.task_id): {**_columns(*row[2:], project=row.project)} for row in found}
+    conn.execute(
+        _PLACE,
+        [{"of_project": key[0], "of_task": key[1], "strand": strand["id"]} for key, strand in placed.items()],
+    )
+    made = {(strand["project"], strand["id"]): strand for strand in placed.values()}
+    changes = Changes(strands=list(made.values()))
+    _wake(changes, dict.fromkeys(made, database.now(conn)))
+    database.dialect.write(conn, changes)
+    database.hint(conn, Hint.READY)
+    return len(found)
+
+
+def wake_overlooked(conn: Connection, database: Database, *, limit: int) -> int:
+    """Wake up to ``limit`` sleeping strands that hold a task, and return how many. Any at all is a fault of ours: the
+    promise that nothing is lost must not hang on there being none."""
+    found = conn.execute(_OVERLOOKED, {"limit": limit}).all()
+    wake_all(conn, database, [(row.project, row.id, database.now(conn)) for row in found])
+    return len(found)
+
+
+def forget_empty(conn: Connection, *, limit: int) -> int:
+    """Drop up to ``limit`` strands in which nothing waits; whoever comes next makes them again."""
+    found = conn.execute(_EMPTY, {"limit": limit}).all()
+    if found:
+        conn.execute(_FORGET, [{"of_project": row.project, "of_id": row.id} for row in found])
+    return len(found)
+
+
+def _wake(changes: Changes, due: Mapping[tuple[str, int], datetime]) -> None:
+    woken = [{"project": project, "strand": strand, "look_at": at} for (project, strand), at in due.items()]
+    changes.wakes = [*changes.wakes, *woken]
+
+
+def _strand(spec: TaskSpec) -> Row:
+    return _columns(spec.queue, spec.flow_key or spec.origin, spec.origin, spec.priority, project=spec.project)
+
+
+def _columns(queue: str, flow_key: str, origin: str, priority: int, *, project: str) -> Row:
+    return {
+        "id": strand_id(project, queue, flow_key, origin, priority),
+        "project": project,
+        "queue": queue,
+        "flow_key": flow_key,
+        "origin": origin,
+        "priority": priority,
+    }
+
+
+_UNPLACED = (
+    select(ready.c.project, ready.c.task_id, ready.c.queue, ready.c.flow_key, ready.c.origin, ready.c.priority)
+    .where(WAITING, ready.c.strand.is_(None))
+    .limit(bindparam("limit"))
+)
+_PLACE = (
+    update(ready)
+    .where(ready.c.project == bindparam("of_project"), ready.c.task_id == bindparam("of_task"))
+    .values(strand=bindparam("strand"))
+)
+_SOMETHING_WAITS = exists(
+    select(1).where(WAITING, ready.c.strand == strands.c.id, ready.c.project == strands.c.project)
+)
+_OVERLOOKED = (
+    select(strands.c.project, strands.c.id)
+    .where(
+        strands.c.look_at.is_(None),
+        _SOMETHING_WAITS,
+        ~exists(
+            select(1).where(queues.c.project == strands.c.project, queues.c.name == strands.c.queue, queues.c.paused)
+        ),
+        ~exists(
+            select(1).where(
+                flow_keys.c.project == strands.c.project, flow_keys.c.key == strands.c.flow_key, flow_keys.c.paused
+            )
+        ),
+    )
+    .limit(bindparam("limit"))
+)
+_EMPTY = (
+    select(strands.c.project, strands.c.id)
+    .where(strands.c.look_at.is_(None), ~_SOMETHING_WAITS)
+    .limit(bindparam("limit"))
+)
+_FORGET = delete(strands).where(
+    strands.c.project == bindparam("of_project"), strands.c.id == bindparam("of_id"), strands.c.look_at.is_(None)
+)

@@ -68,6 +68,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, _about("how long before its lease lapses a worker cuts its own request", ge=0.1, le=600)
     ] = 3.0
     reclaim_seconds: Annotated[float, _about("how often each worker looks for lapsed leases", ge=0.1, le=600)] = 2.0
+    breaker: Annotated[
+        Literal["on", "off"],
+        _about("whether the tasks of a host that fails wait until it is back; the same on all workers"),
+    ] = "on"
     lost_limit: Annotated[int, _about("how often a task may lose its worker before it is dead", ge=0, le=100)] = 3
     max_body_bytes: Annotated[int, _about("largest request body", ge=1024, le=256 * 2**20)] = 2**20
     max_batch_bytes: Annotated[int, _about("largest request body of a batch", ge=1024, le=256 * 2**20)] = 16 * 2**20

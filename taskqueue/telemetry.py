@@ -47,6 +47,9 @@ class Event(StrEnum):
     SETTLE_PLAINER = "settle.plainer"  # the whole record was refused by the database; a shorter one was written
     SETTLE_REFUSED = "settle.refused"  # not even that; the lease will lapse
     TARGET_FORBIDDEN = "target.forbidden"  # the one place where a resolved address is named
+    # Hosts.
+    BREAKER_OPENED = "breaker.opened"  # an origin fails: its tasks wait, and none of their attempts is used up
+    BREAKER_CLOSED = "breaker.closed"
     # Requests to the API.
     REQUEST_FAULT = "request.fault"  # answered 500: a bug
 
@@ -72,6 +75,7 @@ class Facts(TypedDict, total=False):
     version: str
     database: str  # as shown, without its password
     host: str
+    origin: str
     port: int
     address: str | None
     allowed: str

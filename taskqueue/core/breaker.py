@@ -32,6 +32,9 @@ MOST_PROBES = 5
 WIDE = 64
 _DOUBLINGS = 6  # 2 ** 6 is WIDE
 _SECOND = timedelta(seconds=1)
+# A transaction reads the clock when it begins, so one that had to wait may be this much behind what it finds. What lies
+# further ahead was written before the clock was set back, and nothing may hang on a time to come.
+SKEW = timedelta(seconds=30)
 
 
 class BreakerState(StrEnum):
@@ -117,7 +120,7 @@ def counted_from(breaker: Breaker, now: datetime) -> datetime | None:
     """
     since = breaker.changed_at if breaker.open_until is None else breaker.open_until
     # One that never opened has no before. And a clock that was set back must not make all that starts look old.
-    return None if not breaker.trips or since > now else since
+    return None if not breaker.trips or since > now + SKEW else since
 
 
 def listens(breaker: Breaker, now: datetime) -> bool:
@@ -191,7 +194,7 @@ def _counted(breaker: Breaker, *, calls: int, failures: int, now: datetime, jitt
 def _rolled(breaker: Breaker, now: datetime) -> Breaker:
     """With a new window begun, where the present one is full or over."""
     age = now - breaker.window_at
-    if not timedelta(0) <= age < 2 * WINDOW:
+    if not -SKEW <= age < 2 * WINDOW:
         return _emptied(breaker, now)
     if age < WINDOW and breaker.calls < WINDOW_CALLS:
         return breaker
@@ -212,7 +215,7 @@ def _opened(breaker: Breaker, *, trips: int, now: datetime, jitter: float) -> Br
 def _stays_open(breaker: Breaker, now: datetime) -> bool:
     """No longer than the longest span, even if the clock was set back meanwhile."""
     assert breaker.open_until is not None, "an open breaker says until when"
-    return timedelta(0) < breaker.open_until - now <= LONGEST_SPAN
+    return timedelta(0) < breaker.open_until - now <= LONGEST_SPAN + SKEW
 
 
 def _waited(breaker: Breaker, now: datetime) -> timedelta:
@@ -226,5 +229,5 @@ def _widest(breaker: Breaker, now: datetime) -> int:
 
 
 def _since(then: datetime, now: datetime) -> timedelta:
-    """Time since ``then``; for ever if the clock was set back behind it, so that nothing hangs on a time to come."""
-    return now - then if now >= then else timedelta.max
+    """Time since ``then``; for ever if the clock was set back behind it."""
+    return max(timedelta(0), now - then) if now >= then - SKEW else timedelta.max

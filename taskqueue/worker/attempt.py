@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import TypedDict
 
 from taskqueue import telemetry
+from taskqueue.core.breaker import sign_of
 from taskqueue.core.errors import InvalidTarget
 from taskqueue.core.lifecycle import decide
-from taskqueue.core.outcome import Outcome, Phase, failed
+from taskqueue.core.outcome import Outcome, Phase, Sign, failed
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import AttemptId, TaskId
 from taskqueue.core.terms import Limits
@@ -18,8 +19,9 @@ from taskqueue.core.verdict import judge
 from taskqueue.delivery.http import Transport
 from taskqueue.delivery.lambda_transport import LambdaTransport
 from taskqueue.telemetry import Event
+from taskqueue.worker.breakers import Breakers
 from taskqueue.worker.held import Cut, Held
-from taskqueue.worker.requests import asks, request_for
+from taskqueue.worker.requests import asks, origin_called, request_for
 from taskqueue.worker.settler import Settler
 from taskqueue.worker.signing import SigningSecrets
 from taskqueue.worker.slots import Slots
@@ -45,11 +47,13 @@ class Attempts:
         settler: Settler,
         slots: Slots,
         secrets: SigningSecrets,
+        breakers: Breakers,
         *,
         limits: Limits,
     ) -> None:
         self._transport, self._functions = transport, functions
         self._settler, self._slots, self._secrets, self._limits = settler, slots, secrets, limits
+        self._breakers = breakers
         self._reading = asyncio.Lock()
 
     async def make(self, held: Held) -> None:
@@ -57,7 +61,8 @@ class Attempts:
         try:
             outcome = await self._outcome(held)
             if outcome is not None:
-                outcome, settlement = await self._concluded(held, outcome)
+                called, (outcome, settlement) = outcome, await self._concluded(held, outcome)
+                self._mark(held, called, outcome)
                 if await self._settler.settle(settlement):
                     _tell(held, outcome, settlement)
         except Exception as error:  # the lease lapses, and reclaim settles what could not be settled here
@@ -126,6 +131,14 @@ class Attempts:
             return _trimmed(decide(held.task, outcome, now=held.now(), jitter=jitter, limits=self._limits))
         except Exception as error:
             return decide(held.task, _surprise(held, error), now=held.now(), jitter=jitter, limits=self._limits)
+
+    def _mark(self, held: Held, outcome: Outcome, judged: Outcome) -> None:
+        """Before the settlement, which gives the place of a probe to the next one."""
+        sign = sign_of(outcome, judged=judged)
+        if sign is not Sign.NOTHING:
+            started_at = held.task.started_at
+            assert started_at is not None, "a claimed task has started"
+            self._breakers.mark(held.task.spec.project, origin_called(held.task), sign, started_at=started_at)
 
 
 def _judged(held: Held, outcome: Outcome) -> Outcome:

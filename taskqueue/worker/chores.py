@@ -13,7 +13,7 @@ from taskqueue.core.outcome import lapsed
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task, TaskState
 from taskqueue.core.terms import Limits
-from taskqueue.store import leases, operations, retention
+from taskqueue.store import leases, operations, origins, retention
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.background import Background
@@ -50,16 +50,18 @@ class Chores:
         reclaim_every: timedelta,
         keep_ended: timedelta,
         keep_dead: timedelta,
+        breakers: bool = True,
         prune_every: timedelta = timedelta(minutes=1),
     ) -> None:
         self._database, self._limits = database, limits
-        self._keep_ended, self._keep_dead = keep_ended, keep_dead
+        self._keep_ended, self._keep_dead, self._breakers = keep_ended, keep_dead, breakers
         sweep = reclaim_every.total_seconds()
         self._chores = [
             _Chore("reclaim", sweep, self._reclaim),
             _Chore("expire", sweep, self._expire),
             _Chore("operations", _OPERATIONS_SECONDS, self._advance),
             _Chore("prune", prune_every.total_seconds(), self._prune, retention.BATCH),
+            _Chore("breakers", prune_every.total_seconds(), self._forget_breakers),
         ]
         self.thread = Background("chores")
 
@@ -127,3 +129,7 @@ class Chores:
     def _prune(self) -> int:
         with self._database.begin() as conn:
             return retention.prune(conn, self._database, ended=self._keep_ended, dead=self._keep_dead)
+
+    def _forget_breakers(self) -> int:
+        with self._database.begin() as conn:
+            return origins.forget(conn, self._database, limit=_BATCH, all_of_them=not self._breakers)

@@ -40,6 +40,12 @@ def asks(task: Task) -> bool:
     return task.progress.memory.asking is not None
 
 
+def origin_called(task: Task) -> str:
+    """The origin of whoever the attempt under way calls."""
+    reconcile = task.spec.policy.reconcile
+    return _target(reconcile.url).origin if reconcile is not None and asks(task) else task.spec.origin
+
+
 def _question(task: Task, lease: Lease, *, secrets: Sequence[str], now: datetime) -> Request:
     reconcile = task.spec.policy.reconcile
     assert reconcile is not None, "whom to ask must be known; to call the target instead could do the work twice"

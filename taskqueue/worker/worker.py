@@ -23,6 +23,7 @@ from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.attempt import Attempts
 from taskqueue.worker.background import Background
+from taskqueue.worker.breakers import Breakers
 from taskqueue.worker.chores import Chores
 from taskqueue.worker.clock import ticks
 from taskqueue.worker.heartbeat import Heartbeat
@@ -53,7 +54,10 @@ class Worker:
         self._functions = LambdaTransport(service, KeyRing(aws_keys()), invoking)
         self._slots = Slots(settings.concurrency)
         self._settler = Settler(database, self._slots, limits=limits)
-        self._attempts = Attempts(self._transport, self._functions, self._settler, self._slots, signing, limits=limits)
+        breakers = Breakers(database, on=settings.breaker == "on")
+        self._attempts = Attempts(
+            self._transport, self._functions, self._settler, self._slots, signing, breakers, limits=limits
+        )
         self._heartbeat = Heartbeat(
             database,
             self._slots,
@@ -78,8 +82,9 @@ class Worker:
             reclaim_every=timedelta(seconds=settings.reclaim_seconds),
             keep_ended=timedelta(days=settings.task_retention_days),
             keep_dead=timedelta(days=settings.dead_letter_retention_days),
+            breakers=settings.breaker == "on",
         )
-        parts = (self._chores, self._wakeup, self._heartbeat, self._loop, self._settler)
+        parts = (self._chores, self._wakeup, self._heartbeat, self._loop, self._settler, breakers)
         self._threads = [part.thread for part in parts]
         self._drain_asked = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -219,7 +219,7 @@ class TaskQueue:
         raw: Any = None
         with suppress(ValueError):
             raw = json.loads(content or b"{}")
-        ours = isinstance(raw, dict) and (status == 204 or raw.keys() & {"id", "items", "tasks", "title"})
+        ours = isinstance(raw, dict) and (status == 204 or raw.keys() & {"id", "items", "links", "tasks", "title"})
         if status < 300 and ours:
             return raw, content.decode()
         problem = raw if ours else {"detail": "this is not an answer of the task queue: check its URL"}

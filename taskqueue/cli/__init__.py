@@ -18,6 +18,7 @@ COMMANDS = {
     "submit": "taskqueue.cli.submit:submit",
     "tasks": "taskqueue.cli.tasks:tasks",
     "dead": "taskqueue.cli.dead_letters:dead",
+    "breakers": "taskqueue.cli.breakers:breakers",
     "simulate": "taskqueue.cli.simulate:simulate",
     "outcomes": "taskqueue.cli.outcomes:outcomes",
     "doctor": "taskqueue.cli.doctor:doctor",

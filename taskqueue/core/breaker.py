@@ -166,10 +166,10 @@ def closed(breaker: Breaker, *, now: datetime) -> Breaker:
 
 
 def _probed(breaker: Breaker, *, calls: int, failures: int, now: datetime, jitter: float) -> Breaker:
-    if 2 * failures >= calls:
-        return _opened(breaker, trips=breaker.trips + 1, now=now, jitter=jitter)
-    slow = replace(_emptied(breaker, now), state=BreakerState.SLOW, changed_at=now, open_until=None)
-    return replace(slow, calls=calls, failures=failures)
+    counted = replace(_emptied(breaker, now), calls=calls, failures=failures)
+    if counted.sound <= 0:
+        return _opened(counted, trips=breaker.trips + 1, now=now, jitter=jitter)
+    return replace(counted, state=BreakerState.SLOW, changed_at=now, open_until=None)
 
 
 def _widened(breaker: Breaker, *, calls: int, failures: int, now: datetime, jitter: float) -> Breaker:
@@ -208,8 +208,8 @@ def _emptied(breaker: Breaker, now: datetime) -> Breaker:
 
 def _opened(breaker: Breaker, *, trips: int, now: datetime, jitter: float) -> Breaker:
     span = min(LONGEST_SPAN, FIRST_SPAN * 2.0 ** min(trips - 1, 16)) * (1 - SPREAD * jitter)
-    opened = replace(_emptied(breaker, now), state=BreakerState.OPEN, changed_at=now, open_until=now + span)
-    return replace(opened, trips=trips)
+    # It keeps the calls that opened it, for people to see.
+    return replace(breaker, state=BreakerState.OPEN, changed_at=now, open_until=now + span, trips=trips)
 
 
 def _stays_open(breaker: Breaker, now: datetime) -> bool:

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from taskqueue import telemetry
 from taskqueue.core.errors import TaskQueueError
 from taskqueue.telemetry import Event
-from taskqueue.web import dead_letters, explain, health, problems, progress, simulate, tasks
+from taskqueue.web import breakers, dead_letters, explain, health, problems, progress, simulate, tasks
 from taskqueue.web.auth import authenticate
 from taskqueue.web.calls import Call, Reply, read_body, request_id
 from taskqueue.web.document import with_document
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OPERATIONS = with_document(
     (
         *(*tasks.OPERATIONS, *explain.OPERATIONS, *simulate.OPERATIONS),
-        *(*dead_letters.OPERATIONS, *progress.OPERATIONS, *health.OPERATIONS),
+        *(*dead_letters.OPERATIONS, *breakers.OPERATIONS, *progress.OPERATIONS, *health.OPERATIONS),
     )
 )
 Environ = Mapping[str, Any]

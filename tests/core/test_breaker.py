@@ -58,7 +58,7 @@ SLOW = after(OPEN, BACK, sound=1)
 def test_ten_failures_of_ten_calls_open_it_for_five_seconds() -> None:
     assert OPEN.state is BreakerState.OPEN
     assert OPEN.open_until == START + timedelta(seconds=5)
-    assert OPEN.trips == 1
+    assert (OPEN.trips, OPEN.failures, OPEN.calls) == (1, FAILURES, FAILURES)
 
 
 def test_nine_failures_in_a_row_do_not() -> None:
@@ -155,7 +155,7 @@ def test_a_probe_that_succeeds_lets_two_calls_in() -> None:
 
 def test_a_probe_that_fails_opens_it_again_for_twice_as_long() -> None:
     again = after(OPEN, BACK, failures=1)
-    assert (again.state, again.trips) == (BreakerState.OPEN, 2)
+    assert (again.state, again.trips, again.failures, again.calls) == (BreakerState.OPEN, 2, 1, 1)
     assert again.open_until == BACK + 2 * FIRST_SPAN
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, select, union
@@ -29,6 +30,11 @@ def find(conn: Connection, project: str, name: str) -> Queue | None:
 def defaults(conn: Connection, project: str, name: str) -> bytes | None:
     """What a submit to the queue is given for the fields that it leaves out; ``None`` for nothing."""
     return conn.execute(_DEFAULTS, {"of_project": project, "of_name": name}).scalar()
+
+
+def with_defaults(conn: Connection, project: str) -> dict[str, datetime]:
+    """When each queue that has defaults was changed last, by name."""
+    return {row.name: row.updated_at for row in conn.execute(_WITH_DEFAULTS, {"of_project": project})}
 
 
 def search(conn: Connection, project: str, *, cursor: str | None, limit: int) -> Page[Queue]:
@@ -106,6 +112,9 @@ def _queue(row: Any) -> Queue:
 _MINE = (queues.c.project == bindparam("of_project"), queues.c.name == bindparam("of_name"))
 _ONE = select(queues).where(*_MINE)
 _DEFAULTS = select(queues.c.defaults).where(*_MINE)
+_WITH_DEFAULTS = select(queues.c.name, queues.c.updated_at).where(
+    queues.c.project == bindparam("of_project"), queues.c.defaults.is_not(None)
+)
 _DELETE = delete(queues).where(*_MINE)
 _THESE = select(queues).where(
     queues.c.project == bindparam("of_project"), queues.c.name.in_(bindparam("names", expanding=True))

@@ -55,7 +55,8 @@ def id_of(thing: str, description: str) -> Meta:
     return Meta(description=description, extra={"expected": f"a {thing} id (a UUID)"})
 
 
-def idempotency_key(description: str) -> Meta:
+def visible(description: str) -> Meta:
+    """A key: it may stand in a header or, escaped, in a path."""
     return matching(VISIBLE_ASCII, "1 to 256 visible ASCII characters", description)
 
 

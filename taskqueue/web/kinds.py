@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from taskqueue.core.outcome import CLASSES
 from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_TIMEOUT
-from taskqueue.web.fields import about, matching, one_of, plain_text, queue_name, span
+from taskqueue.web.fields import about, matching, one_of, plain_text, queue_name, span, visible
 
 DAY = 86_400.0  # seconds
 YEAR = timedelta(days=366)
@@ -34,6 +34,10 @@ ExpiresIn = Annotated[
 Retries = Annotated[int, about("Attempts after the first", ge=0, le=100)]
 Instant = Annotated[datetime, Meta(tz=True)]
 Queue = Annotated[str, queue_name("Named lane of work")]
+Priority = Annotated[int, about("Of what waits, the higher starts first; waiting makes up for it", ge=0, le=9)]
+FlowKey = Annotated[
+    str, visible("Tasks of one key share its limits, whatever their queue; by default the origin of the target")
+]
 SoughtQueue = Annotated[str, queue_name("Of this queue", hint="; webhooks are found with kind=webhook")]
 Label = Annotated[str, plain_text(100, "A word to find tasks by")]
 OutcomeClass = Annotated[

@@ -11,13 +11,14 @@ from msgspec import UNSET, Raw, UnsetType, field
 
 from taskqueue.core.outcome import CLASSES
 from taskqueue.core.reason import DeadReason
-from taskqueue.core.task import DEFAULT_QUEUE, DEFAULT_RETRIES, Kind, WebhookEvent
-from taskqueue.web.fields import about, id_of, idempotency_key, one_of, plain_text, raw, span
+from taskqueue.core.task import DEFAULT_PRIORITY, DEFAULT_QUEUE, DEFAULT_RETRIES, Kind, WebhookEvent
+from taskqueue.web.fields import about, id_of, one_of, plain_text, raw, span, visible
 from taskqueue.web.kinds import (
     DAY,
     YEAR,
     Cursor,
     ExpiresIn,
+    FlowKey,
     Headers,
     Host,
     Instant,
@@ -25,6 +26,7 @@ from taskqueue.web.kinds import (
     Limit,
     MediaType,
     OutcomeClass,
+    Priority,
     Queue,
     Retries,
     SoughtQueue,
@@ -45,7 +47,7 @@ class Nothing(Model):
 
 
 class TaskFields(Model):
-    """What every task can be given, whoever submits it."""
+    """What every task can be given, whoever submits it, and what a queue can give it."""
 
     ALIASES: ClassVar[Mapping[str, str]] = {
         "callbackUrl": "targetUrl",
@@ -53,9 +55,11 @@ class TaskFields(Model):
         "maxRetries": "retries",
         "delayUntil": "runAt",
     }
-    NOT_BUILT: ClassVar[frozenset[str]] = frozenset(("priority", "flowKey", "redact"))
+    NOT_BUILT: ClassVar[frozenset[str]] = frozenset(("redact",))
 
-    target_url: Annotated[Url, about("Where the work is done")]
+    target_url: (
+        Annotated[Url, about("Where the work is done; required, unless the queue has a default for it")] | UnsetType
+    ) = UNSET
     payload: Annotated[Raw, raw("Any JSON value, delivered byte for byte as `application/json`")] | UnsetType = UNSET
     body: Annotated[str, about("A text to deliver instead of `payload`")] | UnsetType = UNSET
     body_base64: Annotated[str, about("Bytes to deliver instead of `payload`, in base64")] | UnsetType = UNSET
@@ -90,11 +94,12 @@ class TaskFields(Model):
     run_at: Annotated[Instant, about("Start the first attempt no earlier, at most a year ahead")] | UnsetType = UNSET
     expires_in: ExpiresIn | UnsetType = UNSET
     expires_at: Annotated[Instant, about("No attempt starts later than this")] | UnsetType = UNSET
-    queue: Queue = DEFAULT_QUEUE
+    priority: Priority = DEFAULT_PRIORITY
     ordering_key: (
         Annotated[str, plain_text(256, "Tasks of one key in one queue run one at a time, in the order of acceptance")]
         | UnsetType
     ) = UNSET
+    flow_key: FlowKey | UnsetType = UNSET
     labels: Annotated[list[Label], about("For finding tasks again", max_length=16)] = field(default_factory=list)
     metadata: (
         Annotated[Raw, raw(f"A JSON object of at most {MAX_METADATA} bytes, returned in webhooks", type="object")]
@@ -102,7 +107,13 @@ class TaskFields(Model):
     ) = UNSET
 
 
-class FollowUpTask(TaskFields):
+class QueuedTask(TaskFields):
+    """A task that knows its queue, which gives it what it leaves out."""
+
+    queue: Queue = DEFAULT_QUEUE
+
+
+class FollowUpTask(QueuedTask):
     """A task that is submitted when another one ends. Without a payload or body of its own it is given the other's."""
 
     REFUSED: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -129,12 +140,11 @@ class OnSuccess(Model):
     task: Annotated[FollowUpTask, about("It receives the task, its result and its payload")]
 
 
-class SubmitTask(TaskFields):
+class SubmitTask(QueuedTask):
     """A task to run."""
 
     idempotency_key: (
-        Annotated[str, idempotency_key("The same key and body again returns the first task; also as a header")]
-        | UnsetType
+        Annotated[str, visible("The same key and body again returns the first task; also as a header")] | UnsetType
     ) = UNSET
     idempotency_ttl: (
         Annotated[timedelta, span(1, 30 * DAY, "How long the idempotency key is kept", default=timedelta(hours=24))]

@@ -11,10 +11,10 @@ from msgspec import UNSET, UnsetType
 from taskqueue.core import policy
 from taskqueue.core.lambda_endpoint import LambdaEndpoint
 from taskqueue.core.policy import NO_POLICY, OnLost, Policy
-from taskqueue.core.target import AllowedTargets
+from taskqueue.core.target import AllowedTargets, Target
 from taskqueue.core.task import DEFAULT_TIMEOUT, ENDINGS_TOLD, FollowUp, NewTask, TaskSpec
 from taskqueue.web.contents import metadata, read_content
-from taskqueue.web.models import OnFailure, OnSuccess, SubmitTask, TaskFields
+from taskqueue.web.models import OnFailure, OnSuccess, QueuedTask, SubmitTask, TaskFields
 from taskqueue.web.policies import Reconcile, backoff_of, preset_of, reconcile_of, rules_of
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either
@@ -42,9 +42,9 @@ def new_task(asked: SubmitTask, faults: Faults, context: Context) -> NewTask | N
     return _task(asked, faults, context, depth=0)
 
 
-def _task(asked: TaskFields, faults: Faults, context: Context, *, depth: int) -> NewTask | None:
+def _task(asked: QueuedTask, faults: Faults, context: Context, *, depth: int) -> NewTask | None:
     """``depth`` is the number of follow-ups that this one is nested in, itself included."""
-    target = callable_target(asked.target_url, asked.at("targetUrl"), faults, context.allowed, functions=True)
+    target = _target(asked, faults, context.allowed)
     content = read_content(asked, faults, method=asked.method)
     webhook_url = _webhook_url(asked, faults, context.allowed)
     headers = checked_headers(asked.headers, asked.at("headers"), faults)
@@ -79,7 +79,9 @@ def _task(asked: TaskFields, faults: Faults, context: Context, *, depth: int) ->
         on_failure=on_failure,
         on_success=on_success,
         queue=asked.queue,
+        priority=asked.priority,
         ordering_key=either(asked.ordering_key, None),
+        flow_key=either(asked.flow_key, None),
         labels=tuple(dict.fromkeys(asked.labels)),
         metadata=kept_metadata,
         traceparent=_traceparent(context),
@@ -91,6 +93,14 @@ def _task(asked: TaskFields, faults: Faults, context: Context, *, depth: int) ->
         expires_at=either(asked.expires_at, None),
         expires_in=either(asked.expires_in, None),
     )
+
+
+def _target(asked: TaskFields, faults: Faults, allowed: AllowedTargets) -> Target | None:
+    if asked.target_url is not UNSET:
+        return callable_target(asked.target_url, asked.at("targetUrl"), faults, allowed, functions=True)
+    if not asked.given("targetUrl"):
+        faults.add(asked.at("targetUrl"), "this field is required: its queue has no default for it")
+    return None
 
 
 def _webhook_url(asked: TaskFields, faults: Faults, allowed: AllowedTargets) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -46,6 +46,11 @@ class Model(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=
         return [name for name in names if name in self.__dict__["spelled"]]
 
     @property
+    def all_given(self) -> frozenset[str]:
+        """The fields that the caller gave, by our spelling."""
+        return frozenset(self.__dict__["spelled"])
+
+    @property
     def text(self) -> bytes:
         """The object as it was sent, byte for byte."""
         text: bytes = self.__dict__["text"]
@@ -55,6 +60,26 @@ class Model(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=
 def either(value: T | UnsetType, default: D) -> T | D:
     """``value`` if the caller gave it, else ``default``."""
     return default if isinstance(value, UnsetType) else value
+
+
+def lent(asked: M, lender: Model, names: Iterable[str], *, at: str | None = None) -> M:
+    """A copy of ``asked`` with the fields ``names`` as the ``lender`` has them. A fault in one of them is pointed at
+    where the lender spelled it or, with ``at``, at that field of ``asked``, which brought them."""
+    names = list(names)
+    fields, theirs = _shape(type(asked)).fields, _shape(type(lender)).fields
+    found = msgspec.structs.replace(
+        asked, **{fields[name].attribute: getattr(lender, theirs[name].attribute) for name in names}
+    )
+    spelled = {name: at or lender.__dict__["spelled"][name] for name in names}
+    found.__dict__.update(asked.__dict__, spelled={**asked.__dict__["spelled"], **spelled})
+    return found
+
+
+def replaced(asked: M, **parts: Any) -> M:
+    """A copy of ``asked`` with other values of what the caller gave, by attribute."""
+    found = msgspec.structs.replace(asked, **parts)
+    found.__dict__.update(asked.__dict__)
+    return found
 
 
 def read(text: bytes, model: type[M], faults: Faults, *, pointer: str = "") -> M | None:

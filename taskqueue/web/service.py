@@ -1,4 +1,4 @@
-"""What every view needs at hand: the store, the committer, the long polls, the intake and the limits."""
+"""What every view needs at hand: the store, the committer, the defaults, the long polls, the intake and the limits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from taskqueue.config import Settings
 from taskqueue.core.target import AllowedTargets
 from taskqueue.store.database import Database
 from taskqueue.store.group_commit import GroupCommit
+from taskqueue.web.defaults import Defaults
 from taskqueue.web.intake import Intake
 from taskqueue.web.waiting import Waiting
 
@@ -17,6 +18,7 @@ class Service:
         self.settings, self.database = settings, database
         self.allowed = AllowedTargets.parse(settings.allowed_targets)
         self.functions = settings.lambda_service
+        self.defaults = Defaults(database)
         self.commits = GroupCommit(database)
         # What a caller can draw out gets at most three quarters of the threads: the others are free to answer at once.
         self.waiting = Waiting(database, most=max(1, settings.api_threads // 4))

@@ -6,11 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from taskqueue.core.task import NewTask
 from taskqueue.store import idempotency_keys
 from taskqueue.store.submissions import DEFAULT_KEY_TTL, IdempotencyKey, Submission
 from taskqueue.web.calls import Call
+from taskqueue.web.defaults import filled
 from taskqueue.web.fields import VISIBLE_ASCII
 from taskqueue.web.models import SubmitBatch, SubmitTask
 from taskqueue.web.new_tasks import Context, new_task
@@ -28,6 +30,8 @@ def one_task(call: Call, service: Service) -> Submission:
     """The task in the body. Raises a 422 that lists all that is wrong."""
     faults = Faults()
     asked = read(call.text, SubmitTask, faults)
+    if asked is not None:
+        asked = filled(asked, partial(service.defaults.of, call.caller.project))
     task = _task(asked, call, faults, service)
     header = _header_key(call, faults)
     key = _field_key(asked, call.caller.project, faults, header=header) if asked is not None else None
@@ -47,11 +51,13 @@ def many_tasks(call: Call, service: Service) -> Submission:
         faults.raise_any()
     assert batch is not None, "what cannot be read leaves a fault"
     project = call.caller.project
-    tasks = [_task(asked, call, faults, service) for asked in batch.tasks]
+    find = partial(service.defaults.of, project)
+    items = [filled(asked, find) for asked in batch.tasks]
+    tasks = [_task(asked, call, faults, service) for asked in items]
     whole = _key(project, header, _BATCH + call.text) if header is not None else None
-    item_keys = [_field_key(asked, project, faults) for asked in batch.tasks]
-    _refuse_repeats(batch.tasks, header, faults)
-    protected = [(asked, whole, key) for asked, key in zip(batch.tasks, item_keys, strict=True)]
+    item_keys = [_field_key(asked, project, faults) for asked in items]
+    _refuse_repeats(items, header, faults)
+    protected = [(asked, whole, key) for asked, key in zip(items, item_keys, strict=True)]
     _refuse_overdue(protected, service, project, faults)
     faults.raise_any()
     return Submission(

@@ -8,6 +8,7 @@ import pytest
 
 from taskqueue.config import Settings
 from taskqueue.store.database import Database
+from taskqueue.store.schema import queues
 from taskqueue.web.app import create_app
 from taskqueue.web.service import Service
 from tests.web.contract import Api, Document
@@ -25,8 +26,11 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def front_service(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose database has no tables: whatever would be stored fails, and the test with it."""
+    """A service whose database has no table but that of queues, which every submit asks for defaults: whatever would be
+    stored fails, and the test with it."""
     database = Database.open(f"sqlite:///{tmp_path_factory.mktemp('front') / 'empty.db'}")
+    with database.begin() as conn:
+        queues.create(conn)
     running = Service(settings, database)
     yield running
     running.close()

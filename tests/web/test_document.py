@@ -82,6 +82,12 @@ def test_examples_are_accepted_by_the_service(api: Api, document: Document) -> N
         {"retires": 3},
         {"maxRetries": 3},
         {"priority": 3},
+        {"priority": 10},
+        {"priority": 3.0},
+        {"flowKey": "https://target.example:443"},
+        {"flowKey": "smtp relay"},
+        {"flowKey": "k" * 257},
+        {"redact": ["body"]},
         {"orderingKey": "a\u0000"},
     ],
     ids=lambda fields: json.dumps(fields)[:40],
@@ -91,6 +97,6 @@ def test_the_document_lets_through_what_the_service_reads(document: Document, fi
     assert document.valid("SubmitTask", value) == (faults_of(**fields) == {})
 
 
-def test_a_target_is_required_in_either_spelling(document: Document) -> None:
-    assert document.valid("SubmitTask", {"callbackUrl": "https://target.example/"})
-    assert not document.valid("SubmitTask", {"payload": 1})
+def test_a_target_may_be_named_in_either_spelling_or_by_the_queue(document: Document) -> None:
+    for body in ({"callbackUrl": "https://target.example/"}, {"payload": 1}):
+        assert document.valid("SubmitTask", body)

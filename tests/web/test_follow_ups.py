@@ -94,6 +94,8 @@ def test_every_field_of_a_follow_up_reaches_the_store(api: Api, database: Databa
         "delay": "10m",
         "expiresIn": "2h",
         "queue": "undo",
+        "priority": 9,
+        "flowKey": "undoing",
         "labels": ["undo"],
         "metadata": {"order": 1.0},
         "onSuccess": {"task": {"targetUrl": TARGET}},
@@ -106,6 +108,7 @@ def test_every_field_of_a_follow_up_reaches_the_store(api: Api, database: Databa
     assert (spec.target_url, spec.method, spec.body, spec.content_type) == (UNDO, "PUT", b"a,b", "text/csv")
     assert (spec.headers, spec.retries, spec.timeout) == ((("X-Api-Key", "s3cret"),), 7, timedelta(minutes=1))
     assert (spec.policy, spec.queue, spec.metadata) == (Policy(preset="any-error"), "undo", b'{"order": 1.0}')
+    assert (spec.priority, spec.flow_key) == (9, "undoing")
     assert (follow_up.task.delay, follow_up.task.expires_in) == (timedelta(minutes=10), timedelta(hours=2))
     assert spec.on_success is not None
     shown = answer.json["onFailure"]["task"]
@@ -138,7 +141,9 @@ def test_a_follow_up_without_patterns_follows_every_death(api: Api, database: Da
         ({"targetUrl": UNDO, "delay": 1, "runAt": "2030-01-01T00:00:00Z"}, "/runAt"),
         ({"targetUrl": UNDO, "idempotencyKey": "k"}, "/idempotencyKey"),
         ({"targetUrl": UNDO, "idempotencyTtl": "1h"}, "/idempotencyTtl"),
-        ({"targetUrl": UNDO, "priority": 1}, "/priority"),
+        ({"targetUrl": UNDO, "priority": 10}, "/priority"),
+        ({"targetUrl": UNDO, "redact": ["body"]}, "/redact"),
+        ({"queue": "undo"}, "/targetUrl"),
         ({"targetUrl": UNDO, "onFailure": {"task": {"targetUrl": "x"}}}, "/onFailure/task/targetUrl"),
     ],
 )

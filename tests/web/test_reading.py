@@ -201,7 +201,7 @@ def test_a_fault_in_an_alias_points_at_the_alias() -> None:
 
 
 def test_a_required_field_that_is_missing_is_named() -> None:
-    assert faults_in(b"{}") == {"/targetUrl": "this field is required"}
+    assert faults_of(onFailure={}) == {"/onFailure/task": "this field is required"}
 
 
 def test_half_of_a_surrogate_pair_is_refused_outside_of_payloads() -> None:

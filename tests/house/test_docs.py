@@ -9,6 +9,7 @@ from taskqueue.cli import COMMANDS
 from taskqueue.cli.settings import documentation
 from taskqueue.config import FOREIGN, table
 from taskqueue.core import errors
+from taskqueue.core.outcome import CLASSES
 from taskqueue.telemetry import Event
 from tests.support.project import ROOT, documents, modules, relative
 
@@ -34,6 +35,12 @@ def test_every_variable_that_is_named_exists() -> None:
 
 def test_every_command_that_is_named_exists() -> None:
     assert _named(_COMMAND) - set(COMMANDS) == set()
+
+
+def test_the_classes_that_open_a_breaker_are_those_of_the_table() -> None:
+    section = (ROOT / "docs" / "breakers.md").read_text().partition("## What opens it")[2].partition("\n\nEvery")[0]
+    marked = {name for name, row in CLASSES.items() if row.opens_breaker}
+    assert set(re.findall(r"`([a-z_]+)`", section)) == marked
 
 
 def test_the_error_tree_is_drawn_whole() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NewType
 from uuid import UUID
@@ -12,15 +13,15 @@ import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 from uuid_utils.compat import uuid7
 
-from taskqueue.core.errors import Conflict
-from taskqueue.core.task import DeadLetterId
-from taskqueue.store import dead_letters
+from taskqueue.store import purges, redrives
+from taskqueue.store.bulk import Portion, Step
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
-from taskqueue.store.dialect import Hint, Lane
-from taskqueue.store.schema import dead_letters as dead_letters_table
-from taskqueue.store.schema import operations, tasks
+from taskqueue.store.dialect import Hint
+from taskqueue.store.purges import Waiting
+from taskqueue.store.schema import operations
 
+Wanted = DeadLetterFilter | Waiting
 OperationId = NewType("OperationId", UUID)
 BATCH = 200  # per transaction, so that no lock is held for long
 STEP = timedelta(seconds=1)  # after which a transaction ends with what it has done, however slow the machine
@@ -34,7 +35,7 @@ class Operation:
     id: OperationId
     project: str
     verb: str
-    wanted: DeadLetterFilter
+    wanted: Wanted
     matched: int
     done: int = 0
     failed: int = 0  # could not be done for a fault of ours, and stand as they were
@@ -44,7 +45,8 @@ class Operation:
 
     @property
     def skipped(self) -> int:
-        """Rows that somebody else was faster with, or whose deaths were compensated; 0 until the operation finishes."""
+        """Rows that somebody else was faster with, a worker included, or whose deaths were compensated; 0 until the
+        operation finishes."""
         return 0 if self.finished_at is None else max(0, self.matched - self.done - self.failed)
 
 
@@ -52,22 +54,13 @@ def start_redrive(
     conn: Connection, database: Database, project: str, wanted: DeadLetterFilter, *, rate: float | None
 ) -> Operation:
     """Redrive every dead letter that fits and died before now, at most ``rate`` per second."""
-    now = database.now(conn)
-    before = min(wanted.before or now, now)
-    wanted = replace(wanted, before=before, include_redriven=False)
-    operation = Operation(
-        id=OperationId(uuid7()),
-        project=project,
-        verb="redrive",
-        wanted=wanted,
-        matched=dead_letters.count(conn, project, wanted),
-        rate=rate,
-        created_at=now,
-    )
-    row = asdict(operation)
-    conn.execute(insert(operations), {**row, "filter": msgspec.json.encode(row.pop("wanted")), "advanced_at": now})
-    database.hint(conn, Hint.READY)
-    return operation
+    wanted = redrives.until(wanted, database.now(conn))
+    return _start(conn, database, project, "redrive", wanted, rate=rate)
+
+
+def start_purge(conn: Connection, database: Database, project: str, wanted: Waiting) -> Operation:
+    """Cancel every task that waits now; one that runs, or comes later, is left alone."""
+    return _start(conn, database, project, "cancel", wanted, rate=None)
 
 
 def get(conn: Connection, project: str, operation_id: OperationId) -> Operation | None:
@@ -89,10 +82,45 @@ def advance(conn: Connection, database: Database, *, step: timedelta = STEP) -> 
     if not conn.execute(_TAKE, guard).rowcount:
         return 0
     until = time.monotonic() + step.total_seconds()
-    came_to = _redrive(conn, database, _operation(row), cursor=row.cursor, limit=allowed, until=until)
+    portion = Portion(project=row.project, operation_id=row.id, cursor=row.cursor, limit=allowed, until=until)
+    came_to = _VERBS[row.verb].step(conn, database, _operation(row).wanted, portion)
     finished = now if came_to.last is None else None
     conn.execute(_NOTE, {"of_project": row.project, "of_id": row.id, **asdict(came_to), "finished": finished})
     return came_to.done
+
+
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """How bulk work of one kind is counted and done."""
+
+    wanted: type[Any]
+    count: Callable[[Connection, str, Any], int]
+    step: Callable[[Connection, Database, Any, Portion], Step]
+
+
+_VERBS: Mapping[str, _Verb] = {
+    "redrive": _Verb(DeadLetterFilter, redrives.count, redrives.step),
+    "cancel": _Verb(Waiting, purges.count, purges.step),
+}
+
+
+def _start(
+    conn: Connection, database: Database, project: str, verb: str, wanted: Wanted, *, rate: float | None
+) -> Operation:
+    now = database.now(conn)
+    operation = Operation(
+        id=OperationId(uuid7()),
+        project=project,
+        verb=verb,
+        wanted=wanted,
+        matched=_VERBS[verb].count(conn, project, wanted),
+        rate=rate,
+        created_at=now,
+    )
+    row = asdict(operation)
+    conn.execute(insert(operations), {**row, "filter": msgspec.json.encode(row.pop("wanted")), "advanced_at": now})
+    database.hint(conn, Hint.READY)
+    return operation
 
 
 def _allowed(row: Any, now: datetime) -> int:
@@ -105,56 +133,12 @@ def _allowed(row: Any, now: datetime) -> int:
     return max(0, min(BATCH, int(min(earned, max(_LONGEST_STEP.total_seconds() * row.rate, 1.0)))))
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What one step came to, and the last row it looked at; ``None`` when it has seen all."""
-
-    done: int
-    failed: int
-    last: UUID | None
-
-
-def _redrive(
-    conn: Connection, database: Database, operation: Operation, *, cursor: UUID | None, limit: int, until: float
-) -> _Step:
-    """Redrive the next ``limit`` letters, or as many as there is time for; at least one."""
-    project = operation.project
-    # Oldest first, by id; the cursor passes over what another redrive took meanwhile.
-    statement = select(dead_letters_table.c.id).where(*dead_letters.conditions(project, operation.wanted))
-    if cursor is not None:
-        statement = statement.where(dead_letters_table.c.id > cursor)
-    ids = conn.execute(statement.order_by(dead_letters_table.c.id).limit(limit)).scalars().all()
-    # All lanes at once: one by one, in the order of the letters, they could be taken crosswise with a submit.
-    lanes = conn.execute(_LANES, {"of_project": project, "ids": ids})
-    database.dialect.lock_lanes(conn, [Lane(*lane) for lane in lanes])
-    results: list[bool | None] = []
-    for id_ in ids:
-        results.append(_redrive_one(conn, database, project, DeadLetterId(id_)))
-        if time.monotonic() > until:
-            break
-    seen_all = len(results) == len(ids) < limit
-    return _Step(results.count(True), results.count(False), None if seen_all else ids[len(results) - 1])
-
-
-def _redrive_one(conn: Connection, database: Database, project: str, id_: DeadLetterId) -> bool | None:
-    """Whether it was redriven; ``None`` where it may not be. A letter that cannot be must stop no other."""
-    try:
-        with conn.begin_nested():
-            return True if dead_letters.redrive(conn, database, project, id_) is not None else None
-    except Conflict:  # somebody pressed the button for this one, or its death was compensated
-        return None
-    except Exception as error:
-        if database.dialect.transient(error):
-            raise
-        return False
-
-
 def _operation(row: Any) -> Operation:
     return Operation(
         id=OperationId(row.id),
         project=row.project,
         verb=row.verb,
-        wanted=msgspec.json.decode(row.filter, type=DeadLetterFilter),
+        wanted=msgspec.json.decode(row.filter, type=_VERBS[row.verb].wanted),
         matched=row.matched,
         done=row.done,
         failed=row.failed,
@@ -164,16 +148,6 @@ def _operation(row: Any) -> Operation:
     )
 
 
-_LANES = (
-    select(tasks.c.project, tasks.c.queue, tasks.c.ordering_key)
-    .join_from(dead_letters_table, tasks, tasks.c.id == dead_letters_table.c.task_id)
-    .where(
-        tasks.c.project == bindparam("of_project"),
-        dead_letters_table.c.project == bindparam("of_project"),
-        dead_letters_table.c.id.in_(bindparam("ids", expanding=True)),
-        tasks.c.ordering_key.is_not(None),
-    )
-)
 _MINE = (operations.c.project == bindparam("of_project"), operations.c.id == bindparam("of_id"))
 _ONE = select(operations).where(*_MINE)
 # One worker at a time: who comes second does not wait for the first, which may take seconds. SQLite has one writer.

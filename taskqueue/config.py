@@ -72,6 +72,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["on", "off"],
         _about("whether the tasks of a host that fails wait until it is back; the same on all workers"),
     ] = "on"
+    flow_concurrency: Annotated[
+        int,
+        _about(
+            "how many attempts of one flow key, which is the target's origin unless the task names another, run at a"
+            " time on all workers together, where the key has no limit of its own; 0: nearly all slots of each worker",
+            ge=0,
+            le=100000,
+        ),
+    ] = 0
     lost_limit: Annotated[int, _about("how often a task may lose its worker before it is dead", ge=0, le=100)] = 3
     max_body_bytes: Annotated[int, _about("largest request body", ge=1024, le=256 * 2**20)] = 2**20
     max_batch_bytes: Annotated[int, _about("largest request body of a batch", ge=1024, le=256 * 2**20)] = 16 * 2**20

@@ -36,6 +36,7 @@ class Event(StrEnum):
     DATABASE_UNSAFE = "database.unsafe"  # it may lose tasks, and TASKQUEUE_ALLOW_UNSAFE_DATABASE lets it
     TARGETS_ALLOWED = "targets.allowed"  # private addresses may be called
     STORE_UNAVAILABLE = "store.unavailable"
+    TASKS_OVERLOOKED = "tasks.overlooked"  # the claim did not know that they wait: a bug, mended
     # The road of a task.
     TASK_EXPIRED = "task.expired"
     TASK_DEAD = "task.dead"  # it lies with the dead letters, and no attempt follows

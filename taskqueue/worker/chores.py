@@ -13,7 +13,7 @@ from taskqueue.core.outcome import lapsed
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task, TaskState
 from taskqueue.core.terms import Limits
-from taskqueue.store import leases, operations, origins, retention
+from taskqueue.store import leases, operations, origins, retention, strands
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.background import Background
@@ -61,6 +61,8 @@ class Chores:
             _Chore("expire", sweep, self._expire),
             _Chore("operations", _OPERATIONS_SECONDS, self._advance),
             _Chore("prune", prune_every.total_seconds(), self._prune, retention.BATCH),
+            _Chore("place", sweep, self._place),
+            _Chore("strands", prune_every.total_seconds(), self._tidy_strands),
             _Chore("breakers", prune_every.total_seconds(), self._forget_breakers),
         ]
         self.thread = Background("chores")
@@ -129,6 +131,18 @@ class Chores:
     def _prune(self) -> int:
         with self._database.begin() as conn:
             return retention.prune(conn, self._database, ended=self._keep_ended, dead=self._keep_dead)
+
+    def _place(self) -> int:
+        with self._database.begin() as conn:
+            return strands.place_older(conn, self._database, limit=_BATCH)
+
+    def _tidy_strands(self) -> int:
+        with self._database.begin() as conn:
+            overlooked = strands.wake_overlooked(conn, self._database, limit=_BATCH)
+            forgotten = strands.forget_empty(conn, limit=_BATCH)
+        if overlooked:
+            telemetry.warning(Event.TASKS_OVERLOOKED, count=overlooked)
+        return forgotten
 
     def _forget_breakers(self) -> int:
         with self._database.begin() as conn:

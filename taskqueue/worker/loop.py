@@ -11,6 +11,7 @@ from datetime import timedelta
 from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store import leases
 from taskqueue.store.database import Database
+from taskqueue.store.leases import Claimed
 from taskqueue.worker.clock import ticks
 from taskqueue.worker.heartbeat import Heartbeat
 from taskqueue.worker.held import Held
@@ -22,7 +23,7 @@ from taskqueue.worker.slots import Slots
 # While there is more to claim: many tasks in one claim cost little more than one, so let some slots come free first.
 _SHARE, _GATHER_SECONDS = 4, 0.005
 # Seconds between looks at a queue that had nothing more to give.
-_POLL_SHORTEST, _POLL_FIRST, _POLL_LONGEST = 0.05, 0.1, 1.0
+_POLL_SHORTEST, _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1, 1.0
 
 
 class Loop:
@@ -39,9 +40,11 @@ class Loop:
         lease: timedelta,
         heartbeat: Heartbeat,
         batch: int,
+        flow_cap: int | None,
     ) -> None:
         self._database, self._slots, self._secrets, self._start = database, slots, secrets, start
         self._worker, self._lease, self._heartbeat, self._batch = worker, lease, heartbeat, batch
+        self._flow_cap, self._after = flow_cap, ""
         self.thread = StoreThread("claim")
         self._outage, self._secrets_outage = Outage("claim"), Outage("load signing secrets")
         self._poked, self._stopped = asyncio.Event(), asyncio.Event()
@@ -60,19 +63,22 @@ class Loop:
         poll, more = _POLL_FIRST, False
         while await self._may_claim(more):
             self._poked.clear()
+            self._slots.tell_freed(self.poke)
             limit = min(self._slots.free, self._batch)
             try:
-                held, next_due = await off_loop(self.thread, self._claim, limit)
+                held, claimed = await off_loop(self.thread, self._claim, limit)
             except Exception as error:
                 await _either(self._stopped, self._outage.struck(error))
                 continue
             self._outage.over()
             for each in held:
                 self._start(each)
-            more = len(held) == limit
-            if not more:
+            more = len(held) == limit or claimed.at_share
+            if not claimed.at_share:
+                self._slots.tell_freed(None)  # free slots are not what is wanting
+            if len(held) < limit:
                 poll = _POLL_FIRST if held else min(_POLL_LONGEST, poll * 2)
-                if await _either(self._poked, _rest(poll, next_due)):
+                if await _either(self._poked, _rest(poll, claimed.next_due)):
                     poll = _POLL_FIRST
 
     async def _may_claim(self, more: bool) -> bool:
@@ -84,10 +90,19 @@ class Loop:
                     await self._slots.until_free(min(self._batch, self._slots.size // _SHARE))
         return not self._stopped.is_set()
 
-    def _claim(self, limit: int) -> tuple[list[Held], timedelta | None]:
+    def _claim(self, limit: int) -> tuple[list[Held], Claimed]:
         self._heartbeat.check()
         asked_at = ticks()
-        claimed = leases.claim(self._database, worker=self._worker, limit=limit, lease=self._lease)
+        claimed = leases.claim(
+            self._database,
+            worker=self._worker,
+            limit=limit,
+            lease=self._lease,
+            after=self._after,
+            flow_cap=self._flow_cap,
+            share=self._slots.share,
+        )
+        self._after = claimed.after
         held = [Held(task, fence=self._heartbeat.fence(asked_at)) for task in claimed.tasks]
         # Here and not on the loop: were the loop to stall now, these leases would lapse.
         self._slots.take(held)
@@ -97,13 +112,13 @@ class Loop:
             self._secrets_outage.struck(error)
         else:
             self._secrets_outage.over()
-        return held, claimed.next_due
+        return held, claimed
 
 
 def _rest(poll: float, next_due: timedelta | None) -> float:
     """Until a task is due, at most ``poll``; with jitter, so that many workers do not look all at once."""
     rest = poll * random.uniform(0.8, 1)  # noqa: S311 - spreads load
-    # Never less than the shortest: what is due and yet not given, such as a task past its expiry, would make us spin.
+    # Never less than the shortest: what is due and yet not given would make us spin.
     return rest if next_due is None else min(rest, max(_POLL_SHORTEST, next_due.total_seconds()))
 
 

@@ -74,6 +74,7 @@ class Worker:
             lease=lease,
             heartbeat=self._heartbeat,
             batch=settings.claim_batch,
+            flow_cap=settings.flow_concurrency or None,
         )
         self._wakeup = Wakeup(database, self._loop.poke)
         self._chores = Chores(

@@ -115,7 +115,7 @@ def test_slots_that_come_free_while_a_worker_drains_take_nothing(
 ) -> None:
     gates = [threading.Event(), threading.Event()]
     target.then(*map(held, gates))
-    running = [submit_to(database, target.url) for _ in range(2)]
+    running = [submit_to(database, target.url, flow_key=f"{number}") for number in range(2)]
     worker = start(concurrency=2)
     until(lambda: len(target.hits) == 2)
     waiting = submit_to(database, target.url)

@@ -13,7 +13,7 @@ from taskqueue.core.task import TaskState
 from taskqueue.store.database import Database
 from tests.support.builders import look_up
 from tests.support.clock import Clock
-from tests.support.target import LocalTarget, Peer, answer
+from tests.support.target import LocalTarget, Peer, answer, held
 from tests.worker.conftest import Start
 from tests.worker.running import ended, submit_to, until
 
@@ -42,12 +42,28 @@ class Crowd:
 
 def test_no_more_attempts_run_than_there_are_slots(database: Database, target: LocalTarget, start: Start) -> None:
     crowd = target.default = Crowd(enough=3)
-    submitted = [submit_to(database, target.url) for _ in range(15)]
+    submitted = [submit_to(database, target.url, flow_key=f"{number % 3}") for number in range(15)]
     start(concurrency=3)
     for task in submitted:
         assert ended(database, task).state is TaskState.SUCCEEDED
     assert crowd.most == 3
     assert len(target.hits) == 15
+
+
+def test_one_flow_key_never_takes_the_last_slot(database: Database, target: LocalTarget, start: Start) -> None:
+    gate = threading.Event()
+    target.default = held(gate)
+    for _ in range(9):
+        submit_to(database, target.url, flow_key="hangs")
+    start(concurrency=4)
+    until(lambda: len(target.hits) == 3)
+    time.sleep(0.3)
+    assert len(target.hits) == 3
+    target.default = answer(200)
+    try:
+        assert ended(database, submit_to(database, target.url, flow_key="sound")).state is TaskState.SUCCEEDED
+    finally:
+        gate.set()
 
 
 def test_several_workers_share_the_work_and_none_does_it_twice(

@@ -155,7 +155,7 @@ def redrive(
         task = _edited(conn, task, edits)
     placed = lanes.place(conn, database.dialect, [task])[0]
     changes = Changes({ready: [rows.ready_columns(placed.task, lane_position=placed.position)]})
-    strands.add(changes, [placed.task])
+    strands.wake_for(changes, strands.startable([placed.task]))
     database.dialect.write(conn, changes)
     database.hint(conn, Hint.READY)
     return placed.task

@@ -60,7 +60,6 @@ class Changes:
     inserts: dict[Table, Sequence[dict[str, Any]]] = field(default_factory=dict)
     rescheduled: Sequence[dict[str, Any]] = ()  # hot rows that give up their lease, with their new counters
     gone: Sequence[dict[str, Any]] = ()  # hot rows to delete: project and task_id
-    strands: Sequence[dict[str, Any]] = ()  # in which something comes to wait, should they not be there yet
     wakes: Sequence[dict[str, Any]] = ()  # strands to look at not later than look_at: project, strand, look_at
     freed: Sequence[dict[str, Any]] = ()  # slots that came free: project, blocked_on, slots
 

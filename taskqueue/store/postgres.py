@@ -103,7 +103,7 @@ class Postgres:
         return cause.sqlstate[:2] in _TRANSIENT_CLASSES or cause.sqlstate in _TRANSIENT_STATES
 
     def write(self, conn: Connection, changes: Changes) -> bool:
-        inserts = {**changes.inserts, wakes: changes.wakes}  # strands are made by the claim that is told of them
+        inserts = {**changes.inserts, wakes: changes.wakes}
         tables = [(table, rows) for table, rows in inserts.items() if rows]
         hot = {"rescheduled": changes.rescheduled, "gone": changes.gone, "freed": changes.freed}
         steps = tuple(name for name, rows in hot.items() if rows)

@@ -39,7 +39,7 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     _, changes = submissions.place(conn, database, [*told, *following.values()], now=now)
     _add_history(changes, held, following)
     _add_hot_rows(changes, held, now=now)
-    strands.again(changes, [(item.task.spec, now + item.wait) for item in held if item.wait is not None])
+    strands.wake_for(changes, [(item.task.spec, now + item.wait) for item in held if item.wait is not None])
     ended = [item.task.spec for item in held if item.task.lease and not _leaves_tombstone(item)]
     changes.freed = strands.freed((it.project, it.queue, it.flow_key or it.origin, it.origin) for it in ended)
     if database.dialect.write(conn, changes):

@@ -114,13 +114,11 @@ class Sqlite:
         if changes.gone:
             gone = [(row["project"], row["task_id"].bytes) for row in changes.gone]
             raw.executemany("delete from ready where project = ? and task_id = ?", gone)
-        if changes.strands:
-            raw.executemany(_MAKE_STRAND, changes.strands)
         now = self._clock.micros()
-        if changes.wakes:
-            raw.executemany(
-                _WAKE, [{**wake, "look_at": to_micros(wake["look_at"]), "now": now} for wake in changes.wakes]
-            )
+        for wake in changes.wakes:
+            bound = {**wake, "look_at": to_micros(wake["look_at"]), "now": now}
+            if not raw.execute(_WAKE, bound).rowcount:  # it is awake already, or nobody has made it yet
+                raw.execute(_MAKE_STRAND, bound)
         return sum(raw.execute(_WAKE_BLOCKED, {**slot, "now": now}).rowcount for slot in changes.freed) > 0
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
@@ -273,8 +271,9 @@ _RESCHEDULE = """
      where project = :project and task_id = :task_id
 """
 _MAKE_STRAND = """
-    insert or ignore into strands (id, project, queue, flow_key, origin, priority)
-    values (:id, :project, :queue, :flow_key, :origin, :priority)
+    insert or ignore into strands (id, project, queue, flow_key, origin, priority, look_at)
+    select strand, project, queue, flow_key, origin, priority, :look_at
+      from ready where strand = :strand and project = :project and lease_token is null and not held limit 1
 """
 # One that slept comes before those that are served all the time.
 _WAKE = f"""

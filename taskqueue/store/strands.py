@@ -22,28 +22,19 @@ from taskqueue.store.schema import WAITING, flow_keys, queues, ready, strands
 Row = dict[str, Any]
 
 
-def add(changes: Changes, waiting: Iterable[Task]) -> None:
-    """Have ``changes`` make the strands of tasks that come to wait, and wake those in which one may start."""
-    made: dict[tuple[str, int], Row] = {}
+def wake_for(changes: Changes, waiting: Iterable[tuple[TaskSpec, datetime]]) -> None:
+    """Have ``changes`` wake the strands of tasks that come to wait, each for its own instant; a strand that is not
+    there yet is made from the row of its task."""
     due: dict[tuple[str, int], datetime] = {}
-    for task in waiting:
-        spec = task.spec
-        key = (spec.project, strand_of(spec))
-        if key not in made:
-            made[key] = _strand(spec)
-        if not task.held and task.not_before is not None:
-            due[key] = min(due.get(key, task.not_before), task.not_before)
-    changes.strands = list(made.values())
-    _wake(changes, due)
-
-
-def again(changes: Changes, later: Iterable[tuple[TaskSpec, datetime]]) -> None:
-    """Have ``changes`` wake the strands of tasks that wait once more, each until its own instant."""
-    due: dict[tuple[str, int], datetime] = {}
-    for spec, at in later:
+    for spec, at in waiting:
         key = (spec.project, strand_of(spec))
         due[key] = min(due.get(key, at), at)
     _wake(changes, due)
+
+
+def startable(placed: Iterable[Task]) -> list[tuple[TaskSpec, datetime]]:
+    """Those of new tasks that wait behind no other, each with when it may start."""
+    return [(task.spec, task.not_before) for task in placed if task.not_before is not None and not task.held]
 
 
 def freed(ended: Iterable[tuple[str, str, str, str]]) -> list[Row]:
@@ -82,19 +73,12 @@ def wake_all(conn: Connection, database: Database, woken: Sequence[tuple[str, in
 def place_older(conn: Connection, database: Database, *, limit: int) -> int:
     """Place up to ``limit`` waiting tasks that are in no strand, as an older version wrote them; return how many."""
     found = conn.execute(_UNPLACED, {"limit": limit}).all()
-    if not found:
-        return 0
-    placed = {(row.project, row.task_id): {**_columns(*row[2:], project=row.project)} for row in found}
-    conn.execute(
-        _PLACE,
-        [{"of_project": key[0], "of_task": key[1], "strand": strand["id"]} for key, strand in placed.items()],
-    )
-    made = {(strand["project"], strand["id"]): strand for strand in placed.values()}
-    changes = Changes(strands=list(made.values()))
-    _wake(changes, dict.fromkeys(made, database.now(conn)))
-    database.dialect.write(conn, changes)
-    database.hint(conn, Hint.READY)
-    return len(found)
+    placed = [(row.project, row.task_id, strand_id(row.project, *row[2:])) for row in found]
+    if placed:
+        conn.execute(_PLACE, [dict(zip(("of_project", "of_task", "strand"), each, strict=True)) for each in placed])
+    now = database.now(conn)
+    wake_all(conn, database, [(project, strand, now) for project, strand in {(each[0], each[2]) for each in placed}])
+    return len(placed)
 
 
 def wake_overlooked(conn: Connection, database: Database, *, limit: int) -> int:
@@ -116,21 +100,6 @@ def forget_empty(conn: Connection, *, limit: int) -> int:
 def _wake(changes: Changes, due: Mapping[tuple[str, int], datetime]) -> None:
     woken = [{"project": project, "strand": strand, "look_at": at} for (project, strand), at in due.items()]
     changes.wakes = [*changes.wakes, *woken]
-
-
-def _strand(spec: TaskSpec) -> Row:
-    return _columns(spec.queue, spec.flow_key or spec.origin, spec.origin, spec.priority, project=spec.project)
-
-
-def _columns(queue: str, flow_key: str, origin: str, priority: int, *, project: str) -> Row:
-    return {
-        "id": strand_id(project, queue, flow_key, origin, priority),
-        "project": project,
-        "queue": queue,
-        "flow_key": flow_key,
-        "origin": origin,
-        "priority": priority,
-    }
 
 
 _UNPLACED = (

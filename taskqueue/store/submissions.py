@@ -104,7 +104,7 @@ def place(conn: Connection, database: Database, new: Sequence[Task], *, now: dat
         task_labels: labels,
     }
     changes = Changes(inserts)
-    strands.add(changes, [item.task for item in placed])
+    strands.wake_for(changes, strands.startable(item.task for item in placed))
     return [item.task for item in placed], changes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Connection,
+    Dialect,
     Engine,
     Float,
     Integer,
@@ -112,7 +113,7 @@ class Postgres:
             parameters = {table.name: _text(rows) for table, rows in tables}
             hot = {"rescheduled": changes.rescheduled, "gone": changes.gone}
             parameters |= {name: _text(rows) for name, rows in hot.items() if rows}
-            conn.execute(statement, parameters)
+            _execute(conn, statement, parameters)
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         # In key order, so that two groups with keys in common wait for each other instead of deadlocking.
@@ -132,7 +133,7 @@ class Postgres:
         return set(conn.execute(_EXTEND, {"rows": _text(leases), "until": until}).scalars())
 
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
-        found = {tuple(row) for row in conn.execute(_MATCH, {"rows": _text(guards), "now": now})}
+        found = set(_execute(conn, _MATCH, {"rows": _text(guards), "now": now}))
         return {guard for guard in guards if (guard.task_id, guard.token, guard.seq) in found}
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
@@ -186,10 +187,31 @@ def _raw(conn: Connection) -> Any:
     return conn.connection.driver_connection
 
 
+def _execute(conn: Connection, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
+    """Straight through the driver: around a short statement, SQLAlchemy's part costs as much as the server's."""
+    raw = _raw(conn)
+    try:
+        return raw.execute(_spelled(statement, conn.dialect), parameters)
+    except psycopg.Error as error:
+        if raw.closed or _changed_role(error):
+            conn.invalidate(error)
+        raise
+
+
+@lru_cache(maxsize=256)
+def _spelled(statement: TextClause, dialect: Dialect) -> str:
+    """As the driver wants to read it."""
+    return str(statement.compile(dialect=dialect))
+
+
 def _note_role_change(context: ExceptionContext) -> None:
-    # After a failover the old primary refuses writes on a connection that looks healthy, and the pool would keep it.
-    if getattr(context.original_exception, "sqlstate", None) == "25006":
+    if _changed_role(context.original_exception):
         context.is_disconnect = True
+
+
+def _changed_role(error: BaseException) -> bool:
+    """After a failover an old primary refuses writes on a connection that looks healthy; the pool would keep it."""
+    return getattr(error, "sqlstate", None) == "25006"
 
 
 def _lane_number(lane: Lane) -> int:

@@ -10,7 +10,6 @@ from taskqueue.core.plan import Plan, Window
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import TaskState
 
-
 When = TypeVar("When")  # an instant as text, or seconds from the first attempt
 
 

@@ -12,7 +12,6 @@ from taskqueue.core.policy import OnLost, Rule
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.task import Kind, Progress, Task
 
-
 GONE = 410
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskqueue.core import retry
+from taskqueue.core import named_wait, retry
 from taskqueue.core.answer import steered
 from taskqueue.core.asking import Asked
 from taskqueue.core.guidance import in_words, times
@@ -43,7 +43,7 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
     policy, terms = task.spec.policy, terms_of(task, calls[-1])
     match reason:
         case DeadReason.EXPIRED:
-            return "it would have expired first" if ending.attempt_id else "its time was up before the next attempt"
+            return _too_late(task, calls[-1]) if ending.attempt_id else "its time was up before the next attempt"
         case DeadReason.LOST if policy.on_lost is OnLost.DEAD:
             return "onLost is dead and its worker was lost"
         case DeadReason.LOST:
@@ -92,6 +92,14 @@ def aborted_by(outcome: Outcome) -> str:
     return "the target, by Taskqueue-Control: abort" if word else "the target, by its answer"
 
 
+def _too_late(task: Task, last: Attempt) -> str:
+    """With the wait that the target asked for, where that was too long."""
+    named = retry.named_wait(last.outcome, last.finished_at)
+    if named is None or last.finished_at + named * (1 + retry.RETRY_AFTER_JITTER) < task.expires_at:
+        return "it would have expired first"
+    return f"it would have expired first, for the target {named_wait.wish(last)}"
+
+
 def _exhaustion(task: Task, calls: Sequence[Attempt], terms: Terms, limits: Limits) -> str:
     """Which of the limits it was: all calls are counted once more."""
     progress = Progress()
@@ -101,7 +109,7 @@ def _exhaustion(task: Task, calls: Sequence[Attempt], terms: Terms, limits: Limi
     if terms.reason_to_die(task, progress, limits) is None:
         if rule is None or rule.within is None:  # some of its attempts are no longer kept
             return _COMMON[DeadReason.EXHAUSTED]
-        return f"the `within` of its {rule_in_words(task, terms)}, {in_words(rule.within)}, had run out"
+        return f"the `within` of its {rule_in_words(task, terms)}, {in_words(rule.within)}, would have run out first"
     if task.spec.kind is Kind.WEBHOOK:
         return "the schedule of webhooks has come to its end"
     if terms.own_budget:

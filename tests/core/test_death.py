@@ -83,7 +83,7 @@ def clause(explanation: Explanation) -> str:
         (
             Policy(rules=(Rule(match=("timeout",), within=timedelta(seconds=3)),)),
             [cut("timeout")] * 2,
-            "the `within` of its rule 0 of retryPolicy (timeout), 3s, had run out",
+            "the `within` of its rule 0 of retryPolicy (timeout), 3s, would have run out first",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from taskqueue.core.guidance import in_words, times
 from taskqueue.core.outcome import Outcome
 from taskqueue.core.policy import OnLost
 from taskqueue.core.reason import DeadReason
+from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Attempt, AttemptKind, Ending, Kind, Progress, Task
 from taskqueue.core.terms import Limits, Terms
 
@@ -39,7 +40,7 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
         return f"nobody could say whether the work was done, and onUnknown is {asked['onUnknown']}"
     calls = [attempt for attempt in attempts if attempt.kind is AttemptKind.CALL]
     if not calls:
-        return _COMMON[reason]
+        return _born_late(task) or _COMMON[reason]
     policy, terms = task.spec.policy, terms_of(task, calls[-1])
     match reason:
         case DeadReason.EXPIRED:
@@ -56,6 +57,13 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
             return _exhaustion(task, calls, terms, limits)
         case _:
             return _COMMON[reason]
+
+
+def _born_late(task: Task) -> str | None:
+    """Of a follow-up whose expiry had passed before it was submitted; nothing else is accepted so late."""
+    if task.expires_at > task.created_at:
+        return None
+    return f"its expiresAt, {rfc3339(task.expires_at)}, had passed when the task ended that it follows"
 
 
 def unanswered(asked: Asked) -> bool:

@@ -92,6 +92,8 @@ def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime
     reading = reconcile.read(outcome)
     attempt = closed(task, reading.outcome, now=now, charged=False, kind=AttemptKind.RECONCILE)
     answered = _asked(task.progress)
+    if outcome.cls.name == "released":  # the worker stopped before anybody was asked
+        return waiting(task, _asking_again(answered, asking), wait=timedelta(0), attempt=attempt)
     if reading.answer is reconcile.Answer.DONE:
         done = replace(answered, memory=replace(answered.memory, previous=reading.outcome.cls.name))
         return ended(task, done, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
@@ -99,8 +101,8 @@ def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime
         left = task.expires_at - now
         if left > timedelta(0):
             wait = reconcile.wait(outcome, asking.failures + 1, left=left, now=now, jitter=jitter)
-            again = answered.memory.asks(replace(asking, failures=asking.failures + 1))
-            return waiting(task, replace(answered, memory=again), wait=wait, attempt=attempt)
+            again = _asking_again(answered, replace(asking, failures=asking.failures + 1))
+            return waiting(task, again, wait=wait, attempt=attempt)
     reason = asking.then
     if reading.answer is not reconcile.Answer.NOT_DONE:
         reason = _reason_unknown(task, asking)
@@ -119,6 +121,10 @@ def _asking(attempt: Attempt, then: DeadReason | None) -> Asking:
 def _asked(progress: Progress) -> Progress:
     """The counters once an attempt has asked: it is one more on record, and free."""
     return replace(progress, seq=progress.seq + 1, deferred=progress.deferred + 1, memory=progress.memory.asks(None))
+
+
+def _asking_again(answered: Progress, asking: Asking) -> Progress:
+    return replace(answered, memory=answered.memory.asks(asking))
 
 
 def _reason_unknown(task: Task, asking: Asking) -> DeadReason | None:

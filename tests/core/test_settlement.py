@@ -120,6 +120,12 @@ def test_every_failed_attempt_has_a_fingerprint() -> None:
         assert attempt is not None and attempt.fingerprint
 
 
+def test_failures_that_differ_in_their_status_are_not_the_same() -> None:
+    prints = [decided(running(), answered(status)).attempt for status in (500, 500, 507)]
+    first, again_the_same, other = (attempt.fingerprint for attempt in prints if attempt is not None)
+    assert first == again_the_same != other
+
+
 def test_what_is_no_failure_has_no_fingerprint() -> None:
     for outcome in (answered(200), cut("released", Phase.NONE)):
         attempt = decided(running(), outcome).attempt

@@ -11,7 +11,7 @@ import click
 
 from bench import api, backlog, claim, deliver, drain, settle, submit
 from bench.databases import NAMES, Place, place
-from bench.report import Plan, Row, heading, line, machine
+from bench.report import Plan, Row, heading, legend, line, machine
 from bench.sizes import DEFAULT, FULL, TINY, Sizes
 
 OF_A_DATABASE: dict[str, Callable[[Place, Sizes], Iterator[Row | Plan]]] = {
@@ -46,6 +46,7 @@ def main(only: str | None, names: tuple[str, ...], full: bool, tiny: bool, as_js
             click.echo(line(measured), err=as_json)
         else:
             plans.append(measured)
+    click.echo(f"\n{legend()}", err=as_json)
     for plan in plans:
         click.echo(f"\n{plan.title}, {plan.database}:\n{plan.text}", err=as_json)
     if as_json:

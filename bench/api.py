@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from subprocess import Popen
 
+from bench.bare_commit import waited_for
 from bench.children import HOST, Meter, child, settings
 from bench.databases import Place
 from bench.load import put_load
@@ -21,6 +22,7 @@ from bench.sizes import Sizes
 from bench.work import BODY, ready_made
 
 _START_SECONDS = 30.0
+_NO_COMMIT = "Flask answering without storing"
 _TASK = json.dumps({"targetUrl": f"http://{HOST}:9/work", "payload": json.loads(BODY)}).encode()
 
 
@@ -36,24 +38,30 @@ def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
         ours.wait()
         bare.wait()
         for connections, count in sizes.requests.items():
-            sides = {"Flask answering without storing": partial(bare.answer, connections, count)}
-            if connections == 1:
-                sides["Flask without storing, then a bare insert"] = partial(_answer_then_insert, bare, plain, count)
             yield from compare(
                 part="api",
                 database=place.name,
                 case="1 connection" if connections == 1 else f"{connections} connections",
                 ours=partial(ours.answer, connections, count),
-                bare=sides,
+                bare={
+                    _NO_COMMIT: partial(bare.answer, connections, count),
+                    "Flask without storing, then bare inserts": partial(_sum, bare, plain, connections, count),
+                },
+                unlike={_NO_COMMIT},
                 sizes=sizes,
                 prepare=plain.empty,
             )
 
 
-def _answer_then_insert(storeless: _Server, plain: Plain, count: int) -> Sample:
-    """The sum of two parts, measured one after the other: ``count`` answers, and as many inserts of one task each."""
-    rows = [ready_made(plain, 1) for _ in range(count)]
-    return storeless.answer(1, count).then(repeated(plain.insert, rows))
+def _sum(storeless: _Server, plain: Plain, connections: int, count: int) -> Sample:
+    """Two parts, measured one after the other: ``count`` answers, and as many committed inserts.
+
+    One connection waits for each insert alone; of several, as many callers wait and one thread inserts for all.
+    """
+    answers = storeless.answer(connections, count)
+    if connections == 1:
+        return answers.then(repeated(plain.insert, [ready_made(plain, 1) for _ in range(count)]))
+    return answers.then(waited_for(plain, callers=connections, calls=count // connections))
 
 
 @dataclass(frozen=True, slots=True)

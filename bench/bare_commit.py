@@ -8,8 +8,23 @@ from collections.abc import Sequence
 
 from bench.databases import WAIT
 from bench.plain import Inserts, Plain
+from bench.rounds import Sample, together
+from bench.work import ready_made
 
 _Handed = tuple[Inserts, threading.Lock]
+
+
+def waited_for(plain: Plain, *, callers: int, calls: int) -> Sample:
+    """``calls`` tasks from each of ``callers`` threads, inserted by one thread while each waits for its commit."""
+    committer, rows = BareCommit(plain), ready_made_each(plain, callers=callers, calls=calls)
+    sample = together(lambda caller: committer.insert(rows[caller].pop()), callers=callers, calls=calls)
+    committer.close()
+    return sample
+
+
+def ready_made_each(plain: Plain, *, callers: int, calls: int) -> list[list[Inserts]]:
+    """The rows of ``calls`` tasks for each of ``callers``."""
+    return [[ready_made(plain, 1) for _ in range(calls)] for _ in range(callers)]
 
 
 class BareCommit:

@@ -25,6 +25,7 @@ from taskqueue.delivery.http import Request, Trace, Transport
 from taskqueue.delivery.request import encode_head
 
 IN_FLIGHT = 100
+_BYTES_ALONE = "the same bytes on httptools, no HTTP client"
 Deliver = Callable[[], Coroutine[Any, Any, None]]
 HEADERS = (
     ("Taskqueue-Task-Id", "01900000-0000-7000-8000-000000000000"),
@@ -48,9 +49,10 @@ def measure(sizes: Sizes) -> Iterator[Row]:
             case=f"{IN_FLIGHT} in flight",
             ours=lambda: transport(port, count),
             bare={
-                "the same bytes on httptools, no HTTP client": lambda: _bytes_alone(port, count),
+                _BYTES_ALONE: lambda: _bytes_alone(port, count),
                 **with_aiohttp("aiohttp on uvloop", port, count),
             },
+            unlike={_BYTES_ALONE},
             sizes=sizes,
         )
 

@@ -28,6 +28,7 @@ from taskqueue.store.database import Database
 from taskqueue.store.group_commit import GroupCommit
 from taskqueue.store.submissions import Submission, mint
 
+_DELIVER_ALONE, _AIOHTTP_ALONE = "deliver alone", "aiohttp alone"
 _PATIENCE = 60.0
 _PAUSE = 0.03  # between tasks that come while the worker is idle, and as much again by chance
 
@@ -54,9 +55,10 @@ def measure(watched: Place, sizes: Sizes) -> Iterator[Row]:
             ours=lambda: case.drained(count),
             bare={
                 "bare claim, deliver, bare settle": lambda: bare.drained(count),
-                "deliver alone": lambda: transport(port, count),
-                **with_aiohttp("aiohttp alone", port, count),
+                _DELIVER_ALONE: lambda: transport(port, count),
+                **with_aiohttp(_AIOHTTP_ALONE, port, count),
             },
+            unlike={_DELIVER_ALONE, _AIOHTTP_ALONE},
             sizes=sizes,
             prepare=plain.empty,
         )

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-HALF = 0.5  # what a part must reach of its bare part
+HALF = 0.5  # what a part must reach of a bare part that is like for like
+UNDER_HALF, NOT_LIKE_FOR_LIKE = "<", "·"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A part against the bare part ``against``; a ratio of 1 means that our share of the cost is nothing."""
+    """A part against the bare part ``against``; a ratio of 1 means that our share of the cost is nothing.
+
+    Not ``like_for_like``: the bare part leaves out what ours must do, such as a durable commit, and shows its price.
+    """
 
     part: str
     database: str
@@ -33,10 +37,17 @@ class Row:
     ours: Figure
     bare: Figure
     ratios: tuple[float, ...]  # one per round
+    like_for_like: bool = True
 
     @property
     def ratio(self) -> float:
         return median(self.ratios)
+
+    @property
+    def mark(self) -> str:
+        if not self.like_for_like:
+            return NOT_LIKE_FOR_LIKE
+        return " " if self.ratio >= HALF else UNDER_HALF
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "ratio": self.ratio}
@@ -59,13 +70,20 @@ def heading() -> str:
 
 def line(row: Row) -> str:
     """One row: rates, the median ratio with its range over the rounds, then pairs of ours and bare."""
-    mark = " " if row.ratio >= HALF else "<"
     rates = f"{row.ours.rate:,.0f}", f"{row.bare.rate:,.0f}"
     spread = f"{min(row.ratios):.2f}-{max(row.ratios):.2f}"
-    names = _line(row.part, row.database, row.case, row.against, *rates, f"{row.ratio:.2f}{mark}", spread)
+    names = _line(row.part, row.database, row.case, row.against, *rates, f"{row.ratio:.2f}{row.mark}", spread)
     ours, bare = row.ours, row.bare
     p50, p99 = _pair(ours.p50, bare.p50, 1e3, 2), _pair(ours.p99, bare.p99, 1e3, 2)
     return f"{names} {_pair(ours.cpu, bare.cpu, 1e6, 0):>11} {p50:>15} {p99:>15}".rstrip()
+
+
+def legend() -> str:
+    """The words below the rows."""
+    return (
+        f"{UNDER_HALF} under a half of a bare part that is like for like\n"
+        f"{NOT_LIKE_FOR_LIKE} not like for like: the bare part leaves out what ours must do; bench/README.md says what"
+    )
 
 
 def machine() -> dict[str, Any]:

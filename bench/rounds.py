@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -83,6 +84,29 @@ def repeated(call: Callable[[T], object], items: Iterable[T], *, weight: int = 1
     return watch.sample(weight * len(latencies), latencies)
 
 
+def together(call: Callable[[int], object], *, callers: int, calls: int) -> Sample:
+    """``calls`` times ``call(caller)`` from each of ``callers`` threads, which start at once."""
+    start = threading.Barrier(callers + 1)
+    latencies: list[float] = []
+
+    def run(caller: int) -> None:
+        own: list[float] = []
+        start.wait()
+        for _ in range(calls):
+            timed(partial(call, caller), own)
+        latencies.extend(own)
+
+    threads = [threading.Thread(target=run, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    with Stopwatch() as watch:
+        start.wait()
+        for thread in threads:
+            thread.join()
+    assert len(latencies) == callers * calls, "a caller failed; its error is printed above"
+    return watch.sample(len(latencies), latencies)
+
+
 def compare(
     *,
     part: str,
@@ -92,8 +116,10 @@ def compare(
     bare: Mapping[str, Side],
     sizes: Sizes,
     prepare: Callable[[], None] | None = None,
+    unlike: Collection[str] = (),
 ) -> list[Row]:
-    """One row for each bare part. ``prepare`` runs before every round, unmeasured.
+    """One row for each bare part; those in ``unlike`` are not like for like. ``prepare`` runs before every round,
+    unmeasured.
 
     The first round only warms up, unless it is the only one. A slow machine gets fewer rounds than ``sizes`` asks for.
     """
@@ -120,6 +146,7 @@ def compare(
             ours=_figure(own),
             bare=_figure(samples[name]),
             ratios=tuple(_rate(a) / _rate(b) for a, b in zip(own, samples[name], strict=True)),
+            like_for_like=name not in unlike,
         )
         for name in bare
     ]

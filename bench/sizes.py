@@ -16,7 +16,7 @@ class Sizes:
     claims: Mapping[int, int]  # calls, by batch
     settles: Mapping[int, int]  # calls, by batch
     deliveries: int
-    requests: Mapping[int, int]  # of all connections, by connections
+    requests: Mapping[int, int]  # of all connections, by connections; as many for each of them
     drained: int  # tasks
     gentle: int  # tasks, one at a time
     backlog: int  # tasks that wait
@@ -30,7 +30,7 @@ DEFAULT = Sizes(
     claims={1: 150, 10: 40, 100: 12},
     settles={1: 100, 10: 30, 100: 10},
     deliveries=4000,
-    requests={1: 300, 8: 1000, 64: 2000},
+    requests={1: 300, 8: 1000, 64: 1920},
     drained=2000,
     gentle=25,
     backlog=100_000,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from bench.bare_commit import BareCommit
+from bench.bare_commit import ready_made_each, waited_for
 from bench.databases import WAIT, Place
-from bench.plain import Inserts, Plain
+from bench.plain import Plain
 from bench.report import Row
-from bench.rounds import Sample, Side, Stopwatch, compare, repeated, timed
+from bench.rounds import Sample, Side, compare, repeated, together
 from bench.sizes import Sizes
 from bench.work import new_task, ready_made
 from taskqueue.store.database import Database
@@ -59,7 +59,7 @@ class _Submits:
     def ours(self) -> Sample:
         self.plain.empty()
         committer, submission = GroupCommit(self.database, wait=WAIT), Submission(tasks=(new_task(),))
-        sample = self._called(lambda _: committer.submit(submission))
+        sample = together(lambda _: committer.submit(submission), callers=self.callers, calls=self.calls)
         committer.close()
         self.groups.append(sample.count / self.plain.groups())
         return sample
@@ -67,10 +67,7 @@ class _Submits:
     def waited_for(self) -> Sample:
         """As many threads, each of which hands over one task's rows and waits until they are committed."""
         self.plain.empty()
-        committer, rows = BareCommit(self.plain), self._rows()
-        sample = self._called(lambda caller: committer.insert(rows[caller].pop()))
-        committer.close()
-        return sample
+        return waited_for(self.plain, callers=self.callers, calls=self.calls)
 
     def unasked(self) -> Sample:
         """One thread and nobody else; its groups are as large as ours came to."""
@@ -82,36 +79,12 @@ class _Submits:
     def one_by_one(self) -> Sample:
         """Every caller commits its own row: on PostgreSQL through a connection of its own, on SQLite in turn."""
         self.plain.empty()
-        turns, rows = [(threading.Lock(), plain) for plain in self.own], self._rows()
+        turns = [(threading.Lock(), plain) for plain in self.own]
+        rows = ready_made_each(self.plain, callers=self.callers, calls=self.calls)
 
         def insert(caller: int) -> None:
             turn, plain = turns[caller % len(turns)]
             with turn:
                 plain.insert(rows[caller].pop())
 
-        return self._called(insert)
-
-    def _rows(self) -> list[list[Inserts]]:
-        return [[ready_made(self.plain, 1) for _ in range(self.calls)] for _ in range(self.callers)]
-
-    def _called(self, call: Callable[[int], object]) -> Sample:
-        """``call(caller)`` by all callers, who start together."""
-        start = threading.Barrier(self.callers + 1)
-        latencies: list[float] = []
-
-        def run(caller: int) -> None:
-            own: list[float] = []
-            start.wait()
-            for _ in range(self.calls):
-                timed(lambda: call(caller), own)
-            latencies.extend(own)
-
-        threads = [threading.Thread(target=run, args=(caller,)) for caller in range(self.callers)]
-        for thread in threads:
-            thread.start()
-        with Stopwatch() as watch:
-            start.wait()
-            for thread in threads:
-                thread.join()
-        assert len(latencies) == self.callers * self.calls, "a caller failed; its error is printed above"
-        return watch.sample(len(latencies), latencies)
+        return together(insert, callers=self.callers, calls=self.calls)

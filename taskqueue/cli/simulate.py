@@ -17,6 +17,7 @@ from taskqueue.cli.payload import read_json
 from taskqueue.client import RawJson
 from taskqueue.config import Settings
 from taskqueue.core.guidance import in_words
+from taskqueue.core.task import AttemptKind
 from taskqueue.core.terms import Limits
 from taskqueue.web.problems import Problem
 from taskqueue.web.simulate import simulate as play
@@ -33,6 +34,8 @@ _SPANS = {"timeout": "timeout", "expires_in": "expiresIn", "retry_after": "retry
 @click.option("--expires-in", help="No attempt starts later than this.")
 @click.option("--on-lost", metavar="retry|dead", help="What becomes of a task when its worker vanishes.")
 @click.option("--poison-after", type=int, help="Give up after so many identical failures in a row.")
+@click.option("--reconcile", metavar="JSON", help='Whom to ask, as {"url": "https://…", "onUnknown": "hold"}.')
+@click.option("--answer", metavar="done|not-done|unknown|down", help="What the reconcile URL says each time.")
 @click.option("--outcome", "outcomes", multiple=True, help="How attempts end; of several, the last goes on.")
 @click.option("--error-type", help="The type of their error, for rules that match errorType:.")
 @click.option("--retry-after", help="The wait that the target asks for each time.")
@@ -48,7 +51,7 @@ def simulate(*, as_json: bool, **given: Any) -> None:
         print_json(found)
         return
     rows = [
-        (each["number"], each["outcome"], each["charged"], *map(_span, _window(each)))
+        (each["number"], _outcome(each), each["charged"], *map(_span, _window(each)))
         for each in found["attempts"][:_MOST_ROWS]
     ]
     print_table(("ATTEMPT", "OUTCOME", "CHARGED", "EARLIEST", "EXPECTED", "LATEST"), rows)
@@ -65,25 +68,31 @@ def simulate(*, as_json: bool, **given: Any) -> None:
     )
 
 
-def _body(*, outcomes: Sequence[str], retry_policy: str | None, backoff: str | None, **plain: Any) -> bytes:
+def _body(*, outcomes: Sequence[str], retry_policy: str | None, **plain: Any) -> bytes:
     """The request that the API would get."""
     fields: dict[str, Any] = {}
     if retry_policy is not None:
         fields["retryPolicy"] = _raw(read_retry_policy(retry_policy))
-    if backoff is not None:
-        fields["backoff"] = _raw(read_json(backoff, "--backoff"))
+    for name in ("backoff", "reconcile"):
+        if (text := plain.pop(name)) is not None:
+            fields[name] = _raw(read_json(text, f"--{name}"))
     if outcomes:
         fields["outcome"] = outcomes[0] if len(outcomes) == 1 else outcomes
     for name, other in _SPANS.items():
         if (text := plain.pop(name)) is not None:
             fields[other] = read_span(text)
-    names = {"retries": "retries", "on_lost": "onLost", "poison_after": "poisonAfter", "error_type": "errorType"}
-    fields |= {names[name]: value for name, value in plain.items() if value is not None}
+    names = {"on_lost": "onLost", "poison_after": "poisonAfter", "error_type": "errorType"}
+    fields |= {names.get(name, name): value for name, value in plain.items() if value is not None}
     return msgspec.json.encode(fields)
 
 
 def _raw(value: str | RawJson) -> str | msgspec.Raw:
     return msgspec.Raw(value) if isinstance(value, RawJson) else value
+
+
+def _outcome(attempt: Any) -> str:
+    asks = attempt["kind"] == AttemptKind.RECONCILE
+    return f"asked: {attempt['outcome']}" if asks else str(attempt["outcome"])
 
 
 def _window(attempt: Any) -> tuple[float | None, ...]:

@@ -122,7 +122,7 @@ def asked_resource(spec: TaskSpec) -> AskedResource:
         "webhookEvents": sorted(event.value for event in spec.webhook_events),
         "retries": spec.retries,
         "timeout": spec.timeout.total_seconds(),
-        "backoff": _backoff(spec.backoff) if spec.backoff else None,
+        "backoff": backoff_resource(spec.backoff) if spec.backoff else None,
         "retryPolicy": _retry_policy(policy),
         "verdict": [_verdict(verdict) for verdict in policy.verdicts],
         "reconcile": _reconcile(policy.reconcile) if policy.reconcile else None,
@@ -138,7 +138,8 @@ def asked_resource(spec: TaskSpec) -> AskedResource:
     }
 
 
-def _backoff(backoff: Backoff) -> BackoffResource:
+def backoff_resource(backoff: Backoff) -> BackoffResource:
+    """A backoff in seconds and plain words."""
     return {
         "type": backoff.type.value,
         "initial": backoff.initial.total_seconds(),
@@ -158,7 +159,7 @@ def _rule(rule: Rule) -> RuleResource:
         "match": list(rule.match),
         "retries": rule.retries,
         "within": rule.within.total_seconds() if rule.within is not None else None,
-        "backoff": _backoff(rule.backoff) if rule.backoff else None,
+        "backoff": backoff_resource(rule.backoff) if rule.backoff else None,
         "charge": rule.charge,
     }
 

@@ -29,7 +29,7 @@ def asked(task: Task, attempts: Sequence[Attempt]) -> Asked | None:
     asks = list(takewhile(lambda attempt: attempt.kind is AttemptKind.RECONCILE, reversed(attempts)))
     if whom is None or not asks:
         return None
-    count, answer, unknown = len(asks), _answer(asks[0]), whom.on_unknown.value
+    count, answer, unknown = len(asks), answer_of(asks[0]), whom.on_unknown.value
     said = f"asked {times(count)} whether the work was done, last answer: {answer}"
     return {
         "url": whom.url,
@@ -40,7 +40,8 @@ def asked(task: Task, attempts: Sequence[Attempt]) -> Asked | None:
     }
 
 
-def _answer(ask: Attempt) -> str:
+def answer_of(ask: Attempt) -> str:
+    """What an asking that is on record came to, in a word."""
     outcome = ask.outcome
     if outcome.cls.name != "success":
         return outcome.cls.name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskqueue.core import retry
+from taskqueue.core import named_wait, retry
 from taskqueue.core.answer import steered
 from taskqueue.core.asking import Asked
 from taskqueue.core.guidance import in_words, times
 from taskqueue.core.outcome import Outcome
 from taskqueue.core.policy import OnLost
 from taskqueue.core.reason import DeadReason
+from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Attempt, AttemptKind, Ending, Kind, Progress, Task
 from taskqueue.core.terms import Limits, Terms
 
@@ -39,11 +40,11 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
         return f"nobody could say whether the work was done, and onUnknown is {asked['onUnknown']}"
     calls = [attempt for attempt in attempts if attempt.kind is AttemptKind.CALL]
     if not calls:
-        return _COMMON[reason]
+        return _born_late(task) or _COMMON[reason]
     policy, terms = task.spec.policy, terms_of(task, calls[-1])
     match reason:
         case DeadReason.EXPIRED:
-            return "it would have expired first" if ending.attempt_id else "its time was up before the next attempt"
+            return _too_late(task, calls[-1]) if ending.attempt_id else "its time was up before the next attempt"
         case DeadReason.LOST if policy.on_lost is OnLost.DEAD:
             return "onLost is dead and its worker was lost"
         case DeadReason.LOST:
@@ -56,6 +57,13 @@ def because(task: Task, ending: Ending, *, attempts: Sequence[Attempt], asked: A
             return _exhaustion(task, calls, terms, limits)
         case _:
             return _COMMON[reason]
+
+
+def _born_late(task: Task) -> str | None:
+    """Of a follow-up whose expiry had passed before it was submitted; nothing else is accepted so late."""
+    if task.expires_at > task.created_at:
+        return None
+    return f"its expiresAt, {rfc3339(task.expires_at)}, had passed when the task ended that it follows"
 
 
 def unanswered(asked: Asked) -> bool:
@@ -92,6 +100,14 @@ def aborted_by(outcome: Outcome) -> str:
     return "the target, by Taskqueue-Control: abort" if word else "the target, by its answer"
 
 
+def _too_late(task: Task, last: Attempt) -> str:
+    """With the wait that the target asked for, where that was too long."""
+    named = retry.named_wait(last.outcome, last.finished_at)
+    if named is None or last.finished_at + named * (1 + retry.RETRY_AFTER_JITTER) < task.expires_at:
+        return "it would have expired first"
+    return f"it would have expired first, for the target {named_wait.wish(last)}"
+
+
 def _exhaustion(task: Task, calls: Sequence[Attempt], terms: Terms, limits: Limits) -> str:
     """Which of the limits it was: all calls are counted once more."""
     progress = Progress()
@@ -101,7 +117,7 @@ def _exhaustion(task: Task, calls: Sequence[Attempt], terms: Terms, limits: Limi
     if terms.reason_to_die(task, progress, limits) is None:
         if rule is None or rule.within is None:  # some of its attempts are no longer kept
             return _COMMON[DeadReason.EXHAUSTED]
-        return f"the `within` of its {rule_in_words(task, terms)}, {in_words(rule.within)}, had run out"
+        return f"the `within` of its {rule_in_words(task, terms)}, {in_words(rule.within)}, would have run out first"
     if task.spec.kind is Kind.WEBHOOK:
         return "the schedule of webhooks has come to its end"
     if terms.own_budget:

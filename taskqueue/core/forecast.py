@@ -4,68 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, cast
+from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from taskqueue.core.plan import Plan, Window
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import TaskState
 
+When = TypeVar("When")  # an instant as text, or seconds from the first attempt
 
-class _Attempt(TypedDict):
+
+class PlannedAttempt(TypedDict, Generic[When]):
+    """An attempt to come; ``null`` where the task would have given up before."""
+
     number: int
     kind: str
     outcome: str  # what it is supposed to end in
     charged: bool
+    earliest: When  # with the shortest waits
+    expected: When | None
+    latest: When | None  # with the longest waits
 
 
-class ForecastAttempt(_Attempt):
-    """An attempt to come; ``null`` where the task would have given up before."""
-
-    earliest: str  # with the shortest waits
-    expected: str | None
-    latest: str | None  # with the longest waits
-
-
-class GivesUp(TypedDict):
+class GivesUp(TypedDict, Generic[When]):
     """Why and when there is no further attempt."""
 
     reason: str
-    earliest: str
-    expected: str | None
-    latest: str | None
+    earliest: When
+    expected: When | None
+    latest: When | None
 
 
 class Forecast(TypedDict):
     """The attempts to come, if they end as supposed."""
 
-    attempts: list[ForecastAttempt]
+    attempts: list[PlannedAttempt[str]]
     complete: bool  # false: and so on
-    givesUp: GivesUp | None  # null: it succeeds, or goes on until it expires
-
-
-class SimulatedAttempt(_Attempt):
-    """An attempt, in seconds from the first; ``null`` where the task would have given up before."""
-
-    earliest: float  # with the shortest waits
-    expected: float | None
-    latest: float | None  # with the longest waits
-
-
-class SimulatedEnd(TypedDict):
-    """Why and when there is no further attempt, in seconds from the first."""
-
-    reason: str
-    earliest: float
-    expected: float | None
-    latest: float | None
+    givesUp: GivesUp[str] | None  # null: it succeeds, or goes on until it expires
 
 
 class Simulation(TypedDict):
-    """Every attempt, if they end as supposed."""
+    """Every attempt, if they end as supposed, in seconds from the first."""
 
-    attempts: list[SimulatedAttempt]
+    attempts: list[PlannedAttempt[float]]
     complete: bool  # false: and so on
-    givesUp: SimulatedEnd | None  # null: it succeeds, or goes on until it expires
+    givesUp: GivesUp[float] | None  # null: it succeeds, or goes on until it expires
 
 
 def in_instants(plan: Plan) -> Forecast:

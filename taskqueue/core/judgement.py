@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypedDict
 
-from taskqueue.core import death, retry
+from taskqueue.core import death, named_wait
+from taskqueue.core.answer import class_of_status
 from taskqueue.core.asking import Asked
 from taskqueue.core.guidance import ADVICE, COMPENSATION, WORK, in_words, times
 from taskqueue.core.lambda_function import is_event
@@ -43,13 +43,6 @@ LastOutcome = TypedDict(
 
 _NOT_KNOWN = "whether something has to be undone is not known"
 _VERDICT = re.compile(r"verdict [0-9]+(?= says )")
-# The headers that name a wait, in the order in which they count, each with what tells whether it does.
-_NAMING = {
-    "Retry-After": (),
-    "Retry-After-Ms": (),
-    "X-RateLimit-Reset": ("x-ratelimit-remaining",),
-    "RateLimit-Reset": ("ratelimit-remaining",),
-}
 
 
 def last_outcome(task: Task, *, limits: Limits, attempts: Sequence[Attempt], asked: Asked | None) -> LastOutcome | None:
@@ -92,6 +85,14 @@ def meaning(outcome: Outcome) -> str:
     return outcome.cls.meaning
 
 
+def by_verdict(outcome: Outcome) -> bool:
+    """Whether only a verdict of the caller made a success of this answer."""
+    response = outcome.response
+    if outcome.cls.name != "success" or response is None:
+        return False
+    return class_of_status(response.status).name != "success" or response.header("x-amz-function-error") is not None
+
+
 def advice(outcome: Outcome) -> str:
     """What a person can do about it."""
     if outcome.cls.name == "local_resource" and outcome.error_type == "NotConfigured":
@@ -122,7 +123,8 @@ def _judged(
     if attempt.kind is AttemptKind.RECONCILE:
         return "reconcile", "it was no call of the target, but asked whether the work was done; it uses up no retry"
     if name == "success":
-        return "the table of outcome classes", "the task succeeded"
+        made = by_verdict(attempt.outcome)
+        return "a verdict of the task" if made else "the table of outcome classes", "the task succeeded"
     if name == "cancelled":
         return "whoever cancelled it", "the task was called off"
     terms = death.terms_of(task, attempt)
@@ -140,7 +142,7 @@ def _decider(task: Task, attempt: Attempt, terms: Terms) -> str:
     if task.spec.kind is Kind.WEBHOOK:
         return "the schedule of webhooks"
     if terms.retryable and terms.named is not None and not terms.now:
-        waits = f"the target, by {_naming(attempt)}"
+        waits = f"the target, by {named_wait.header(attempt)}"
     if terms.rule is not None:
         rule = death.rule_in_words(task, terms)
         return f"{rule}; over the wait, {waits}" if waits else rule
@@ -151,21 +153,6 @@ def _decider(task: Task, attempt: Attempt, terms: Terms) -> str:
     if outcome.error_type == "Verdict" and (said := _VERDICT.match(outcome.error_message or "")):
         return f"{said[0]} of the task; over the wait, {waits}" if waits else f"{said[0]} of the task"
     return waits or "the table of outcome classes"
-
-
-def _naming(attempt: Attempt) -> str:
-    """The header that named the wait."""
-    outcome = attempt.outcome
-    response = outcome.response
-    assert response is not None, "only an answer names a wait"
-
-    def names(header: str) -> bool:
-        kept = (header.lower(), *_NAMING[header])
-        headers = tuple((name, value) for name, value in response.headers if name in kept)
-        alone = replace(outcome, response=replace(response, headers=headers))
-        return retry.named_wait(alone, attempt.finished_at) is not None
-
-    return next(filter(names, _NAMING))
 
 
 def _decision(task: Task, terms: Terms, limits: Limits) -> str:

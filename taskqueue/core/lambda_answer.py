@@ -171,8 +171,9 @@ def _class_of_error(type_: str, message: str) -> str:
         return "function_init_failed"
     if type_ == "java.lang.ClassNotFoundException" and message.startswith("Class not found: "):
         return "function_init_failed"
-    if _TIMED_OUT.search(message) or named == "function_timeout":
-        return "function_init_failed" if platform and _IN_INIT.search(message) else "function_timeout"
+    # Of an exception with a type of its own, a message that reads so is the function's: it has ended by itself.
+    if platform and (named == "function_timeout" or _TIMED_OUT.search(message)):
+        return "function_init_failed" if _IN_INIT.search(message) else "function_timeout"
     if "OutOfMemory" in type_:
         return "function_out_of_memory"
     if named == "function_crashed" or (not type_ and _OLD_EXIT.search(message)):

@@ -33,7 +33,7 @@ def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits
     attempt = closed(task, outcome, now=now, charged=terms.charge is Charge.YES, kind=AttemptKind.CALL)
     progress = terms.counted(task.progress, now=now, fingerprint=attempt.fingerprint)
     if outcome.cls.name == "success":
-        return _end(task, progress, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
+        return ended(task, progress, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
     reason = terms.reason_to_die(task, progress, limits)
     wait = terms.wait(progress, jitter=jitter)
     if reason is None and (last := terms.last_start(progress)) is not None and now + wait > last:
@@ -41,21 +41,22 @@ def decide(task: Task, outcome: Outcome, *, now: datetime, jitter: float, limits
     uncertain = reconcile.wanted(task, outcome)
     if now + wait >= task.expires_at:
         reason = _reason_unasked(task, reason) if uncertain else reason or DeadReason.EXPIRED
-        return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
+        return ended(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
     if uncertain:
         # Asked when the retry would have begun: until then the work may still be going on.
         asking = replace(progress, memory=progress.memory.asks(_asking(attempt, reason)))
         return waiting(task, asking, wait=wait, attempt=attempt)
     if reason is not None:
-        return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
+        return ended(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
     return waiting(task, progress, wait=wait, attempt=attempt)
 
 
 def expire(task: Task, *, now: datetime) -> Settlement:
     """The death of a queued task whose expiry has passed."""
+    require(task.state, TaskState.DEAD)
     progress, asking = replace(task.progress, seq=task.progress.seq + 1), task.progress.memory.asking
     reason = _reason_unasked(task, asking.then) if asking is not None else DeadReason.EXPIRED
-    return _end(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=None)
+    return ended(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=None)
 
 
 def cancel(task: Task, *, now: datetime) -> Settlement:
@@ -72,7 +73,7 @@ def cancel(task: Task, *, now: datetime) -> Settlement:
         else:
             attempt = closed(task, outcome, now=now, charged=True, kind=AttemptKind.CALL)
             progress = Terms.of(task, outcome, named=None).counted(task.progress, now=now, fingerprint=None)
-    return _end(task, progress, now=now, state=TaskState.CANCELLED, attempt=attempt)
+    return ended(task, progress, now=now, state=TaskState.CANCELLED, attempt=attempt)
 
 
 def redriven(progress: Progress) -> Progress:
@@ -91,21 +92,23 @@ def _decide_asked(task: Task, asking: Asking, outcome: Outcome, *, now: datetime
     reading = reconcile.read(outcome)
     attempt = closed(task, reading.outcome, now=now, charged=False, kind=AttemptKind.RECONCILE)
     answered = _asked(task.progress)
+    if outcome.cls.name == "released":  # the worker stopped before anybody was asked
+        return waiting(task, _asking_again(answered, asking), wait=timedelta(0), attempt=attempt)
     if reading.answer is reconcile.Answer.DONE:
         done = replace(answered, memory=replace(answered.memory, previous=reading.outcome.cls.name))
-        return _end(task, done, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
+        return ended(task, done, now=now, state=TaskState.SUCCEEDED, attempt=attempt)
     if reading.answer is None and asking.failures + 1 < reconcile.MAX_FAILURES:
         left = task.expires_at - now
         if left > timedelta(0):
             wait = reconcile.wait(outcome, asking.failures + 1, left=left, now=now, jitter=jitter)
-            again = answered.memory.asks(replace(asking, failures=asking.failures + 1))
-            return waiting(task, replace(answered, memory=again), wait=wait, attempt=attempt)
+            again = _asking_again(answered, replace(asking, failures=asking.failures + 1))
+            return waiting(task, again, wait=wait, attempt=attempt)
     reason = asking.then
     if reading.answer is not reconcile.Answer.NOT_DONE:
         reason = _reason_unknown(task, asking)
     if reason is None:
         return waiting(task, answered, wait=timedelta(0), attempt=attempt)
-    return _end(task, answered, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
+    return ended(task, answered, now=now, state=TaskState.DEAD, reason=reason, attempt=attempt)
 
 
 def _asking(attempt: Attempt, then: DeadReason | None) -> Asking:
@@ -118,6 +121,10 @@ def _asking(attempt: Attempt, then: DeadReason | None) -> Asking:
 def _asked(progress: Progress) -> Progress:
     """The counters once an attempt has asked: it is one more on record, and free."""
     return replace(progress, seq=progress.seq + 1, deferred=progress.deferred + 1, memory=progress.memory.asks(None))
+
+
+def _asking_again(answered: Progress, asking: Asking) -> Progress:
+    return replace(answered, memory=answered.memory.asks(asking))
 
 
 def _reason_unknown(task: Task, asking: Asking) -> DeadReason | None:
@@ -139,16 +146,3 @@ def _on_unknown(task: Task) -> OnUnknown:
     policy = task.spec.policy.reconcile
     # None: a newer version wrote it, and this one cannot read whom to ask.
     return OnUnknown.RETRY if policy is None else policy.on_unknown
-
-
-def _end(
-    task: Task,
-    progress: Progress,
-    *,
-    now: datetime,
-    state: TaskState,
-    attempt: Attempt | None,
-    reason: DeadReason | None = None,
-) -> Settlement:
-    require(task.state, state)
-    return ended(task, progress, now=now, state=state, attempt=attempt, reason=reason)

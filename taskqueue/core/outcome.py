@@ -323,11 +323,16 @@ class Outcome:
 
     @property
     def partial(self) -> Partial:
-        """The class's partial-work mark, lowered by the phase: nothing before sending, at most possible during it."""
+        """The class's partial-work mark, lowered by the phase: nothing before sending, at most possible during it.
+
+        A trouble of our own says nothing of the target: once the request was on its way, work is possible.
+        """
         if self.response is not None or self.cls.charge is Charge.LOST or self.cls.name == "cancelled":
             return self.cls.partial
         if self.phase < Phase.SENDING:
             return Partial.NO
+        if self.cls.name == "local_resource":
+            return Partial.POSSIBLE
         if self.phase == Phase.SENDING:
             return min(self.cls.partial, Partial.POSSIBLE)
         return self.cls.partial

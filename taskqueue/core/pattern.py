@@ -15,6 +15,7 @@ from taskqueue.core.outcome import CLASSES, Charge, Outcome, Partial
 MAX_LENGTH = 200
 # Nobody's failure: nothing was asked of the target, or nothing is left to decide.
 UNMATCHED = frozenset({"success", "cancelled", "released", "local_resource"})
+_NO_DEATHS = frozenset({"success", "cancelled"})
 _ERROR_TYPE = re.compile(r"[A-Z][A-Za-z0-9_.]*\*?")  # classes are in lower case
 _PARTIALS = {partial.label: partial for partial in Partial}
 
@@ -46,7 +47,7 @@ def check(pattern: str, pointer: str, *, reasons: Iterable[str] = ()) -> None:
     if len(pattern) > MAX_LENGTH:
         raise InvalidTask(pointer, f"a pattern has at most {MAX_LENGTH} characters")
     if not colon:
-        if not _classes(pattern):
+        if not (_deaths(pattern) if reasons else classes(pattern)):
             raise InvalidTask(pointer, f"no outcome class that can be decided over matches this{_class_meant(pattern)}")
     elif kind == "status":
         if _statuses(value) is None:
@@ -81,7 +82,7 @@ def _class_meant(pattern: str) -> str:
 def _matches(pattern: str, facts: Facts) -> bool:
     kind, colon, value = pattern.partition(":")
     if not colon:
-        return facts.cls in _classes(pattern)
+        return facts.cls in (classes(pattern) if facts.reason is None else _deaths(pattern))
     match kind:
         case "status":
             return facts.status is not None and facts.status in (_statuses(value) or ())
@@ -95,14 +96,24 @@ def _matches(pattern: str, facts: Facts) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _classes(pattern: str) -> frozenset[str]:
-    """Those a name or a glob picks. A lost worker has a limit of its own: only its name picks it, no glob."""
+def classes(pattern: str) -> frozenset[str]:
+    """The classes of attempts that a name or a glob picks; none for a pattern of another kind.
+
+    A lost worker has a limit of its own: only its name picks it, no glob.
+    """
     found = (
         name
         for name, row in CLASSES.items()
         if name == pattern or (fnmatchcase(name, pattern) and row.charge is not Charge.LOST)
     )
     return frozenset(found) - UNMATCHED
+
+
+@lru_cache(maxsize=256)
+def _deaths(pattern: str) -> frozenset[str]:
+    """The classes that a task's last attempt may have had when it died. A glob means what it says here: there is no
+    budget any more that it could use up."""
+    return frozenset(name for name in CLASSES if fnmatchcase(name, pattern)) - _NO_DEATHS
 
 
 @lru_cache(maxsize=256)

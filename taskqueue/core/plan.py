@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from taskqueue.core import reconcile, retry
+from taskqueue.core import retry
 from taskqueue.core.answer import steered
+from taskqueue.core.asking import answer_of
 from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import CLASSES, Outcome, Partial, Phase, Response
 from taskqueue.core.pattern import UNMATCHED
 from taskqueue.core.reason import DeadReason
+from taskqueue.core.reconcile import Answer
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import (
     Attempt,
@@ -96,14 +98,23 @@ class Plan:
     ends: Window | None = None
 
 
-def plan(task: Task, outcomes: Sequence[Outcome], *, now: datetime, limits: Limits, slow: bool) -> Plan:
+def plan(
+    task: Task,
+    outcomes: Sequence[Outcome],
+    *,
+    now: datetime,
+    limits: Limits,
+    slow: bool,
+    answer: Answer | None = Answer.NOT_DONE,
+) -> Plan:
     """The attempts to come if they end in ``outcomes``, one after the other, and all further ones in the last of them.
 
     The latest times are those of attempts that take all their time if ``slow``, else all fail as soon as they begin.
+    ``answer`` as for a ``course``.
     """
-    shortest = course(task, outcomes, now=now, jitter=0.0, limits=limits)
-    middling = course(task, outcomes, now=now, jitter=0.5, limits=limits)
-    longest = course(task, outcomes, now=now, jitter=1.0, limits=limits, slow=slow)
+    shortest = course(task, outcomes, now=now, jitter=0.0, limits=limits, answer=answer)
+    middling = course(task, outcomes, now=now, jitter=0.5, limits=limits, answer=answer)
+    longest = course(task, outcomes, now=now, jitter=1.0, limits=limits, slow=slow, answer=answer)
     attempts = [
         Planned(first.number, first.kind, first.outcome, first.charged, _window(index, shortest, middling, longest))
         for index, first in enumerate(shortest.steps)
@@ -122,13 +133,14 @@ def course(
     jitter: float,
     limits: Limits,
     slow: bool = False,
+    answer: Answer | None = Answer.NOT_DONE,
 ) -> Course:
     """One course of events from ``now``: waits are drawn with ``jitter``, attempts take no time or, if ``slow``, all.
 
     An attempt that is under way ends like the first of ``outcomes`` and is no step. Whoever is asked whether work was
-    done says that it was not.
+    done gives ``answer``, or ``None`` that can be used.
     """
-    supposed, steps = _supposed(outcomes), list[Step]()
+    supposed, said, steps = _supposed(outcomes), _said(answer), list[Step]()
     while len(steps) < MAX_STEPS:
         begun = task.state is TaskState.RUNNING
         if not begun:
@@ -136,7 +148,7 @@ def course(
             if at >= task.expires_at:
                 return Course(tuple(steps), expire(task, now=max(now, task.expires_at)).ending)
             task, now = _started(task, at), at
-        settlement = _finished(task, supposed, now=now, jitter=jitter, limits=limits, slow=slow)
+        settlement = _finished(task, supposed, said, now=now, jitter=jitter, limits=limits, slow=slow)
         attempt = settlement.attempt
         assert attempt is not None, "an attempt that was made is on record"
         if not begun:
@@ -148,12 +160,19 @@ def course(
     return Course(tuple(steps), None)
 
 
-def worst_case(task: Task, outcomes: Sequence[Outcome], *, now: datetime, limits: Limits) -> timedelta:
+def worst_case(
+    task: Task,
+    outcomes: Sequence[Outcome],
+    *,
+    now: datetime,
+    limits: Limits,
+    answer: Answer | None = Answer.NOT_DONE,
+) -> timedelta:
     """Until the task has ended, with the longest waits and attempts that take all their time.
 
     What only its expiry ends may be in an attempt then, which began in time.
     """
-    longest = course(task, outcomes, now=now, jitter=1.0, limits=limits, slow=True)
+    longest = course(task, outcomes, now=now, jitter=1.0, limits=limits, slow=True, answer=answer)
     if longest.ending is None or longest.ending.reason is DeadReason.EXPIRED:
         return task.expires_at + task.spec.timeout - now
     return longest.ending.finished_at - now
@@ -210,6 +229,14 @@ def _supposed(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         yield outcomes[-1]
 
 
+def _said(answer: Answer | None) -> Outcome:
+    """The outcome of asking whether work was done."""
+    if answer is None:
+        return supposed_outcome("connect_refused")
+    body = b'{"state":"%s"}' % answer.encode()
+    return Outcome(cls=CLASSES["success"], phase=Phase.BODY, response=Response(status=200, body=body))
+
+
 def _started(task: Task, at: datetime) -> Task:
     lease = Lease(task.spec.project, task.id, LeaseToken(_NOBODY), AttemptId(_NOBODY))
     progress = replace(task.progress, number=task.progress.number + 1, seq=task.progress.seq + 1)
@@ -219,11 +246,11 @@ def _started(task: Task, at: datetime) -> Task:
 
 
 def _finished(
-    task: Task, supposed: Iterator[Outcome], *, now: datetime, jitter: float, limits: Limits, slow: bool
+    task: Task, supposed: Iterator[Outcome], said: Outcome, *, now: datetime, jitter: float, limits: Limits, slow: bool
 ) -> Settlement:
     """What becomes of a running task whose attempt ends now or, if ``slow``, when its time is up."""
     asks = task.progress.memory.asking is not None
-    outcome = _NOT_DONE if asks else next(supposed)
+    outcome = said if asks else next(supposed)
     if slow and task.started_at is not None:
         now = max(now, task.started_at + _longest(task, asks=asks))
     return decide(task, outcome, now=now, jitter=jitter, limits=limits)
@@ -235,16 +262,10 @@ def _longest(task: Task, *, asks: bool) -> timedelta:
 
 
 def _step(attempt: Attempt) -> Step:
-    asks = attempt.kind is AttemptKind.RECONCILE
-    outcome = reconcile.Answer.NOT_DONE.value if asks else attempt.outcome.cls.name
+    outcome = answer_of(attempt) if attempt.kind is AttemptKind.RECONCILE else attempt.outcome.cls.name
     return Step(attempt.number, attempt.kind, attempt.started_at, outcome, attempt.charged)
 
 
 def _window(index: int, shortest: Course, middling: Course, longest: Course) -> Window:
     expected, latest = (each.steps[index].at if index < len(each.steps) else None for each in (middling, longest))
     return Window(shortest.steps[index].at, expected, latest)
-
-
-_NOT_DONE = Outcome(
-    cls=CLASSES["success"], phase=Phase.BODY, response=Response(status=200, body=b'{"state":"not-done"}')
-)

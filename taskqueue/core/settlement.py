@@ -21,6 +21,7 @@ from taskqueue.core.task import (
     WebhookEvent,
 )
 
+_BARE = "HTTPStatus"  # the error type of an answer that says nothing but its status
 _NOT_FAILURES = frozenset({"success", "cancelled", "released"})
 
 
@@ -106,9 +107,13 @@ def ended(
 def _of_failure(task: Task, outcome: Outcome) -> str | None:
     if outcome.cls.name in _NOT_FAILURES:
         return None
+    error_type, response = outcome.error_type, outcome.response
+    if error_type == _BARE and response is not None:
+        # The number in its message is all that there is to tell such failures by.
+        error_type = f"{_BARE} {response.status}"
     return fingerprint(
         kind=outcome.cls.name,
-        error_type=outcome.error_type,
+        error_type=error_type,
         target_url=task.spec.target_url,
         message=outcome.error_message,
     )

@@ -12,6 +12,8 @@ from taskqueue.core.policy import OnLost, Rule
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.task import Kind, Progress, Task
 
+GONE = 410
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -82,7 +84,7 @@ class Terms:
         row = outcome.cls
         return cls(
             outcome=outcome,
-            retryable=row.name not in ("gone", "target_forbidden", "cancelled"),
+            retryable=not (_gone(outcome) or row.name in ("target_forbidden", "cancelled")),
             retries=retry.WEBHOOK_RETRIES,
             class_retries=None,
             charge=row.charge if _ours(row) else Charge.YES,
@@ -186,6 +188,11 @@ def _poisoned(memory: Memory, poison_after: int | None) -> bool:
 def _against_task(progress: Progress) -> int:
     """The charged attempts, without those that a rule counted for itself."""
     return progress.charged - progress.memory.apart
+
+
+def _gone(outcome: Outcome) -> bool:
+    """By its status: it stands whatever else the answer says, and whatever class that makes of it."""
+    return outcome.response is not None and outcome.response.status == GONE
 
 
 def _ours(row: OutcomeClass) -> bool:

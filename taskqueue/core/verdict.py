@@ -172,7 +172,7 @@ def _test(when: When) -> str:
     if when.glob is not None:
         return f"is like {_shown(when.glob)}"
     if when.one_of:
-        return f"is one of {', '.join(map(_shown, when.one_of))}"
+        return f"is {'one of ' if len(when.one_of) > 1 else ''}{', '.join(map(_shown, when.one_of))}"
     if when.equals is not None:
         return f"is {_shown(when.equals)}"
     return "is not there" if when.exists is False else "is there"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskqueue.core import death
+from taskqueue.core import death, named_wait
 from taskqueue.core.asking import Asked, asked
 from taskqueue.core.guidance import error_in_words, in_words, times
-from taskqueue.core.judgement import meaning
+from taskqueue.core.judgement import by_verdict, meaning
 from taskqueue.core.lambda_function import is_event
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Attempt, AttemptKind, Ending, Task, TaskId, TaskState
@@ -89,7 +89,9 @@ def _why_waiting(task: Task, now: datetime, standing: Standing) -> str:
         )
     if last is not None:
         ended_as = f"{last.outcome.cls.name} ({meaning(last.outcome)})"
-        return f"Attempt {last.number} ended as {ended_as}; the next one starts {_when(due, now)}."
+        wish = named_wait.wish(last)
+        told = f"{ended_as}, and the target {wish}" if wish is not None else ended_as
+        return f"Attempt {last.number} ended as {told}; the next one starts {_when(due, now)}."
     if due > now:
         return f"It was asked to start no earlier than {rfc3339(due)}, which is in {in_words(due - now)}."
     return f"It is due {_when(due, now)}."
@@ -126,6 +128,8 @@ def _why_succeeded(task: Task) -> str:
     if last.kind is AttemptKind.RECONCILE:
         return f"The reconcile URL said at {at} that the work was done."
     answer = f" with status {last.outcome.response.status}" if last.outcome.response else ""
+    if by_verdict(last.outcome):
+        answer += ", which a verdict of the task calls a success"
     if is_event(task.spec.target_url):
         return f"Lambda took the event of attempt {last.number} at {at}; whether the function ran is not known here."
     return f"The target answered attempt {last.number}{answer}; the task succeeded at {at}."

@@ -27,8 +27,8 @@ class Doors:
         self._servers: list[asyncio.Server] = []
         self.port = 0  # of the lab itself
 
-    async def open(self, serve: Serve, *, limit: int) -> dict[str, str]:
-        """The address of each thing that a request cannot play, by name."""
+    async def open(self, serve: Serve, *, narrow: Serve, limit: int) -> dict[str, str]:
+        """The address of each thing that a request cannot play, by name. ``narrow`` serves the port of that kind."""
         import trustme
 
         main = self._bind()
@@ -50,7 +50,7 @@ class Doors:
             addresses[name] = await self._secure(serve, context, limit=limit)
         addresses["tls_handshake"] = await self._raw(_speak_plain)
         addresses["tls_timeout"] = await self._raw(_say_nothing)
-        addresses["send_aborted"] = await self._narrow(serve, limit=limit)
+        addresses["send_aborted"] = await self._narrow(narrow, limit=limit)
         return addresses | _ELSEWHERE
 
     async def close(self) -> None:

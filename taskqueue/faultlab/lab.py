@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class FaultLab:
 
     async def open(self) -> None:
         """Raises ``OSError`` when a port is taken."""
-        self._addresses.update(await self._doors.open(self._server.serve, limit=MAX_HEAD))
+        serve = self._server.serve
+        self._addresses.update(await self._doors.open(serve, narrow=partial(serve, narrow=True), limit=MAX_HEAD))
 
     async def close(self) -> None:
         await self._doors.close()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from taskqueue.faultlab.answers import by_status
+from taskqueue.faultlab.doors import NARROW_BYTES
 from taskqueue.faultlab.invoke import Invoke
 from taskqueue.faultlab.options import Options, named
 from taskqueue.faultlab.plays import PLAYS, UNPLAYED
@@ -28,8 +29,8 @@ class Server:
         self._addresses = addresses  # of what no request can play, by name; known once the ports are open
         self._serving: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either side ends it."""
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, narrow: bool = False) -> None:
+        """One connection, until either side ends it. ``narrow``: a large body is still on its way when it is reset."""
         task = asyncio.current_task()
         assert task is not None, "asyncio serves each connection in a task"
         self._serving.add(task)
@@ -37,7 +38,7 @@ class Server:
         try:
             with suppress(PeerGone, TimeoutError, asyncio.CancelledError):
                 while len(self._serving) <= MOST_CONNECTIONS:
-                    await self._one(peer)
+                    await self._one(peer, narrow=narrow)
         finally:
             self._serving.discard(task)
             peer.close()
@@ -48,10 +49,10 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def _one(self, peer: Peer) -> None:
+    async def _one(self, peer: Peer, *, narrow: bool) -> None:
         try:
             head = await peer.head()
-            play = self._by_path(head)
+            play = self._by_path(head, narrow=narrow)
             if play is not None and play.unread:
                 self._seen.remember(head)
                 await self._play(play, head, peer)
@@ -107,11 +108,11 @@ class Server:
             play, options = PLAYS["success"], Options()
         await play.perform(Stage(request, options, peer))
 
-    def _by_path(self, request: Request) -> Play | None:
+    def _by_path(self, request: Request, *, narrow: bool) -> Play | None:
         """The play that the path names; ``None`` when it names none."""
         kind, _, name = request.path.strip("/").partition("/")
         if kind == "class":
-            return self._called(name)
+            return self._called(name, narrow=narrow)
         if kind == "status":
             return by_status(int(name) if name.isascii() and name.isdecimal() else 0)
         return None
@@ -120,10 +121,15 @@ class Server:
         name = named(request)
         return PLAYS["success"] if name is None else self._called(name)
 
-    def _called(self, name: str) -> Play:
+    def _called(self, name: str, *, narrow: bool = False) -> Play:
         if name in UNPLAYED:
             raise BadRequest(f"no target can play {name}; {UNPLAYED[name]}")
         if name in PLAYS:
+            if PLAYS[name].unread and not narrow:
+                raise BadRequest(
+                    f"{name} happens while a request is being sent; make {self._addresses[name]} the target, with a"
+                    f" payload of {NARROW_BYTES // 1024} KiB or more"
+                )
             return PLAYS[name]
         if name in self._addresses:
             raise BadRequest(f"{name} happens before a request is sent; make {self._addresses[name]} the target")

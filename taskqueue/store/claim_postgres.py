@@ -12,9 +12,10 @@ from uuid_utils import uuid7
 
 from taskqueue.core.rota import HEAD_START, Look, Offer
 from taskqueue.core.task import Task
-from taskqueue.store.dialect import Leasing
+from taskqueue.store.dialect import Leased, Leasing
+from taskqueue.store.postgres_driver import execute, named
 from taskqueue.store.room import COLUMNS, JOINS, PROJECTS, of_ring
-from taskqueue.store.rows import claimed_task, records
+from taskqueue.store.rows import claimed_task
 
 _encode = msgspec.json.Encoder().encode
 _FOLDED = 2000  # wakes per claim
@@ -146,39 +147,34 @@ class PostgresClaims:
     """The PostgreSQL answers to ``Claims``."""
 
     def enter(self, conn: Connection) -> datetime:
-        now: datetime = conn.execute(_ENTER).one().now
+        now: datetime = execute(conn, _ENTER, {}).fetchone()[-1]
         return now
 
     def fold(self, conn: Connection, *, now: datetime) -> bool:
-        told, unknown = conn.execute(_FOLD, {"now": now}).one()
+        told, unknown = execute(conn, _FOLD, {"now": now}).fetchone()
         if unknown:
-            conn.execute(_MAKE, {"unknown": unknown, "now": now})
+            execute(conn, _MAKE, {"unknown": unknown, "now": now})
         return int(told) < _FOLDED
 
     def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
-        return records(conn.execute(_DUE, {"now": now, "limit": limit}))
+        return named(execute(conn, _DUE, {"now": now, "limit": limit}))
 
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
-        return of_ring(records(conn.execute(_DUE_BY_PROJECT, {"after": after, "now": now, "breadth": breadth})))
+        return of_ring(named(execute(conn, _DUE_BY_PROJECT, {"after": after, "now": now, "breadth": breadth})))
 
-    def lease(
-        self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing
-    ) -> list[tuple[int, Task]]:
-        found = conn.execute(
-            _LEASE,
-            {
-                "offers": _encode([_offer(number, offer) for number, offer in enumerate(offers)]).decode(),
-                "limit": limit,
-                "now": leasing.now,
-                "until": leasing.until,
-                "worker": leasing.worker,
-                "id_head": str(uuid7())[:15],
-            },
-        )
-        return [(row.strand, claimed_task(row)) for row in records(found)]
+    def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
+        parameters = {
+            "offers": _encode([_offer(number, offer) for number, offer in enumerate(offers)]).decode(),
+            "limit": limit,
+            "now": leasing.now,
+            "until": leasing.until,
+            "worker": leasing.worker,
+            "id_head": str(uuid7())[:15],
+        }
+        return [(row.strand, claimed_task(row)) for row in named(execute(conn, _LEASE, parameters))]
 
     def look_again(self, conn: Connection, looks: Sequence[Look], *, now: datetime) -> None:
-        conn.execute(_LOOK_AGAIN, {"looks": _encode([_look(look) for look in looks]).decode(), "now": now})
+        execute(conn, _LOOK_AGAIN, {"looks": _encode([_look(look) for look in looks]).decode(), "now": now})
 
 
 def _offer(number: int, offer: Offer) -> dict[str, Any]:

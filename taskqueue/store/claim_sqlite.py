@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from taskqueue.core.rota import Look, Offer
 from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
 from taskqueue.store.columns import from_micros, to_micros
-from taskqueue.store.dialect import Leasing
+from taskqueue.store.dialect import Leased, Leasing
 from taskqueue.store.room import COLUMNS, JOINS, NAMES, PROJECTS, of_ring
 from taskqueue.store.rows import leased_task, record
 from taskqueue.store.schema import WAITING, ready, tasks
@@ -102,11 +102,9 @@ class SqliteClaims:
         bound = {"after": after, "now": to_micros(now), "breadth": breadth}
         return of_ring(_records((*NAMES, "ring"), driver(conn).execute(_DUE_BY_PROJECT, bound)))
 
-    def lease(
-        self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing
-    ) -> list[tuple[int, Task]]:
+    def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         start, until = to_micros(leasing.now), to_micros(leasing.until)
-        leased: list[tuple[int, Task]] = []
+        leased: Leased = []
         for offer in offers:
             place, left = offer.place, limit - len(leased)
             bound = {"strand": place.strand, "of_project": place.project, "now": start, "limit": min(offer.quota, left)}

@@ -73,6 +73,9 @@ class Leasing:
     until: datetime
 
 
+Leased = list[tuple[int, Task]]  # tasks that were leased, each with the strand it waited in
+
+
 class Claims(Protocol):
     """The steps of a claim, each a statement or two. One transaction takes them at a time, in this order."""
 
@@ -90,9 +93,7 @@ class Claims(Protocol):
         """Up to ``breadth`` due strands of each priority of the next projects ``after`` one, and the last of these
         projects; empty if there are no more."""
 
-    def lease(
-        self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing
-    ) -> list[tuple[int, Task]]:
+    def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         """Lease up to ``limit`` due tasks, never more, in the order of ``offers``; each with its strand. What an
         edited redrive changed is not in them yet."""
 

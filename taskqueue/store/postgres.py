@@ -38,6 +38,7 @@ from taskqueue.store.columns import Id, Instant
 from taskqueue.store.dialect import Changes, Claims, Guard, Hint, Lane, Listener
 from taskqueue.store.listen_postgres import CHANNEL, PostgresListener
 from taskqueue.store.overdue import Overdue
+from taskqueue.store.postgres_driver import changed_role, driver, execute
 from taskqueue.store.schema import wakes
 
 OLDEST = 150000
@@ -112,7 +113,8 @@ class Postgres:
         statement = _write(tuple((table, tuple(rows[0])) for table, rows in tables), steps)
         parameters = {table.name: _text(rows) for table, rows in tables}
         parameters |= {name: _text(hot[name]) for name in steps}
-        return bool(conn.execute(statement, parameters).scalar())
+        (woken,) = execute(conn, statement, parameters).fetchone()
+        return bool(woken)
 
     def insert_keys(self, conn: Connection, rows: Sequence[dict[str, Any]], *, now: datetime) -> set[tuple[str, str]]:
         # In key order, so that two groups with keys in common wait for each other instead of deadlocking.
@@ -132,14 +134,14 @@ class Postgres:
         return set(conn.execute(_EXTEND, {"rows": _text(leases), "until": until}).scalars())
 
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
-        found = {tuple(row) for row in conn.execute(_MATCH, {"rows": _text(guards), "now": now})}
+        found = set(execute(conn, _MATCH, {"rows": _text(guards), "now": now}))
         return {guard for guard in guards if (guard.task_id, guard.token, guard.seq) in found}
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
         if hints:
             # Together in one message: the database notifies exactly those who could see the commit.
             told = "".join(f"select pg_notify('{CHANNEL}', '{hint.value}'); " for hint in hints)
-            _raw(conn).execute(f"{told}commit", prepare=False)
+            driver(conn).execute(f"{told}commit", prepare=False)
 
     def listener(self, hints: frozenset[Hint]) -> Listener:
         return PostgresListener(self._url, hints)
@@ -173,7 +175,7 @@ class Postgres:
 def _begin(conn: Connection, mode: str) -> None:
     """Begin and read the clock in one message; asking for each of them would cost a round trip of its own."""
     try:
-        cursor = _raw(conn).execute(f"begin isolation level {mode}; select clock_timestamp()", prepare=False)
+        cursor = driver(conn).execute(f"begin isolation level {mode}; select clock_timestamp()", prepare=False)
     except psycopg.OperationalError:
         # The server went away while this connection lay idle, and so did those beside it.
         conn.engine.dispose()
@@ -182,13 +184,8 @@ def _begin(conn: Connection, mode: str) -> None:
     conn.info[_NOW] = cursor.fetchone()[0]
 
 
-def _raw(conn: Connection) -> Any:
-    return conn.connection.driver_connection
-
-
 def _note_role_change(context: ExceptionContext) -> None:
-    # After a failover the old primary refuses writes on a connection that looks healthy, and the pool would keep it.
-    if getattr(context.original_exception, "sqlstate", None) == "25006":
+    if changed_role(context.original_exception):
         context.is_disconnect = True
 
 

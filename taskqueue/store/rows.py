@@ -239,14 +239,22 @@ def record(names: tuple[str, ...]) -> Any:
 
 def progress_of(row: Any) -> Progress:
     """The counters in a row of ``ready``."""
+    return _progress(row.generation, row.seq, row.number, row.charged, row.lost, row.deferred, row.memory)
+
+
+@lru_cache(maxsize=1024)
+def _progress(
+    generation: int, seq: int, number: int, charged: int, lost: int, deferred: int, memory: bytes | None
+) -> Progress:
+    """Many tasks stand at the same few places, above all at their first attempt: each is made once."""
     return Progress(
-        generation=row.generation,
-        seq=row.seq,
-        number=row.number,
-        charged=row.charged,
-        lost=row.lost,
-        deferred=row.deferred,
-        memory=Memory.decode(row.memory),
+        generation=generation,
+        seq=seq,
+        number=number,
+        charged=charged,
+        lost=lost,
+        deferred=deferred,
+        memory=Memory.decode(memory),
     )
 
 

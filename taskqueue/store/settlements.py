@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import Any
 from uuid import uuid4
 
@@ -30,13 +31,15 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     leaving = {lane for item in settlements if item.ending and (lane := lanes.lane_of(item.task))}
     database.dialect.lock_lanes(conn, leaving | follow_ups.lanes_of(settlements))
     now = database.now(conn)
-    guarded = [(_guard(item), item) for item in settlements]
-    holding = database.dialect.match(conn, [guard for guard, _ in guarded], now=now)
-    held = [_with_dead_letter(item) for guard, item in guarded if guard in holding]
+    guards = [_guard(item) for item in settlements]
+    holding = database.dialect.match(conn, guards, now=now)
+    holds = [guard in holding for guard in guards]
+    held = [_with_dead_letter(item) for item in compress(settlements, holds)]
     held = _with_last_calls(conn, held)
     following = follow_ups.minted(conn, held, now=now)
     told = [submissions.mint(notice, now=now) for item in held for notice in notices(item, now=now)]
-    _, changes = submissions.place(conn, database, [*told, *following.values()], now=now)
+    new = [*told, *following.values()]
+    changes = submissions.place(conn, database, new, now=now)[1] if new else Changes()
     _add_history(changes, held, following)
     _add_hot_rows(changes, held, now=now)
     strands.wake_for(changes, [(item.task.spec, now + item.wait) for item in held if item.wait is not None])
@@ -47,7 +50,7 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     _bury(conn, held)
     _hint(conn, database, held)
     lanes.advance(conn, database, leaving)
-    return {item.task.id for guard, item in guarded if guard not in holding}
+    return {item.task.id for item, still in zip(settlements, holds, strict=True) if not still}
 
 
 def _guard(item: Settlement) -> Guard:

@@ -22,7 +22,6 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
-    select,
     update,
 )
 from sqlalchemy import exc as sqlalchemy_exc
@@ -148,11 +147,8 @@ class Sqlite:
         return held
 
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
-        found = conn.execute(
-            _STATES, {"projects": {guard.project for guard in guards}, "ids": [guard.task_id for guard in guards]}
-        )
-        rows = {row.task_id: row for row in found}
-        return {guard for guard in guards if _holds(guard, rows.get(guard.task_id), now)}
+        found, moment = driver(conn).cursor(), to_micros(now)
+        return {guard for guard in guards if found.execute(_HOLDS, _plain_guard(guard, moment)).fetchone()}
 
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
         driver(conn).commit()
@@ -219,11 +215,9 @@ def steady_ns() -> int:
     return time.clock_gettime_ns(_BOOTTIME)
 
 
-def _holds(guard: Guard, row: Any, now: datetime) -> bool:
-    if row is None or row.cancelled:
-        return False
-    same = (row.project, row.lease_token, row.seq) == (guard.project, guard.token, guard.seq)
-    return same and (not guard.lapsed or row.lease_until <= now)
+def _plain_guard(guard: Guard, now: int) -> tuple[Any, ...]:
+    token = guard.token.bytes if guard.token is not None else None
+    return guard.project, guard.task_id.bytes, token, guard.seq, guard.lapsed, now
 
 
 def _plain_hot_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -258,11 +252,11 @@ _EXTEND = (
     .where(_MINE, ready.c.lease_token == bindparam("guard_token"), ready.c.cancelled.is_(False))
     .values(lease_until=bindparam("until"))
 )
-_STATES = select(
-    ready.c.project, ready.c.task_id, ready.c.lease_token, ready.c.lease_until, ready.c.seq, ready.c.cancelled
-).where(
-    ready.c.project.in_(bindparam("projects", expanding=True)), ready.c.task_id.in_(bindparam("ids", expanding=True))
-)
+_HOLDS = """
+    select 1 from ready
+     where project = ? and task_id = ? and lease_token is ? and seq = ? and not cancelled
+       and (not ? or lease_until <= ?)
+"""
 _RESCHEDULE = """
     update ready
        set lease_token = null, lease_until = null, attempt_id = null, started_at = null, worker = null,

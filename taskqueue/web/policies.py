@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -21,10 +21,20 @@ from taskqueue.web.reading import Model, either
 _RECONCILE_TIMEOUT = timedelta(seconds=10)
 
 
+_ABORTS = frozenset({"status:489", "status:489-489"})
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(sorted(names))
+
+
 def _check_pattern(text: str, pointer: str) -> None:
     pattern.check(text, pointer)
-    if text in FIRM:
-        raise InvalidTask(pointer, f"{text} is never retried, whatever a rule says; leave it out")
+    picked = pattern.classes(text)
+    if picked and picked <= FIRM:
+        raise InvalidTask(pointer, f"{_either(picked)} is never retried, whatever a rule says; leave it out")
+    if text in _ABORTS:
+        raise InvalidTask(pointer, "489 says not to try again, whatever a rule says; leave it out")
 
 
 def _check_death_pattern(text: str, pointer: str) -> None:

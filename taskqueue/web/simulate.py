@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -12,6 +12,7 @@ from taskqueue.core.forecast import Simulation
 from taskqueue.core.outcome import CLASSES
 from taskqueue.core.plan import FALLBACK, plan, supposed_outcome, unsubmitted, worst_case
 from taskqueue.core.policy import Policy
+from taskqueue.core.reconcile import Answer as Said
 from taskqueue.core.task import DEFAULT_EXPIRY, DEFAULT_RETRIES, DEFAULT_TIMEOUT, TaskSpec
 from taskqueue.core.terms import Limits
 from taskqueue.web.auth import Scope
@@ -19,7 +20,17 @@ from taskqueue.web.calls import Call, Reply
 from taskqueue.web.fields import about, one_of, span
 from taskqueue.web.kinds import ExpiresIn, Retries, Timeout
 from taskqueue.web.operations import Answer, operation
-from taskqueue.web.policies import Backoff, OnLost, PoisonAfter, RetryPolicy, backoff_of, preset_of, rules_of
+from taskqueue.web.policies import (
+    Backoff,
+    OnLost,
+    PoisonAfter,
+    Reconcile,
+    RetryPolicy,
+    backoff_of,
+    preset_of,
+    reconcile_of,
+    rules_of,
+)
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import Model, either, read
 from taskqueue.web.service import Service
@@ -43,6 +54,14 @@ class Simulate(Model):
     expires_in: ExpiresIn | UnsetType = UNSET
     on_lost: OnLost = "retry"
     poison_after: PoisonAfter | UnsetType = UNSET
+    reconcile: Reconcile | UnsetType = UNSET
+    answer: (
+        Annotated[
+            Literal["done", "not-done", "unknown", "down"],
+            about("What the reconcile URL says each time it is asked; `down`: nothing that can be used"),
+        ]
+        | UnsetType
+    ) = UNSET
     outcome: Annotated[
         _Outcome | Annotated[list[_Outcome], about("One after the other", min_length=1, max_length=100)],
         about("The outcome class of every attempt; of several, the last one goes on"),
@@ -93,10 +112,12 @@ def simulate(text: bytes, *, limits: Limits) -> SimulateAnswer:
     retry_after = either(asked.retry_after, None)
     error_type = either(asked.error_type, "Supposed")
     outcomes = [supposed_outcome(name, retry_after=retry_after, error_type=error_type) for name in _names(asked)]
-    made = plan(task, outcomes, now=_START, limits=limits, slow=False)
+    answer = _answer(asked)
+    made = plan(task, outcomes, now=_START, limits=limits, slow=False, answer=answer)
+    longest = worst_case(task, outcomes, now=_START, limits=limits, answer=answer)
     return {
         **forecast.in_seconds(made, _START),
-        "worstCaseSeconds": round(worst_case(task, outcomes, now=_START, limits=limits) / timedelta(seconds=1), 3),
+        "worstCaseSeconds": round(longest / timedelta(seconds=1), 3),
         "detail": forecast.in_words(made),
     }
 
@@ -104,6 +125,8 @@ def simulate(text: bytes, *, limits: Limits) -> SimulateAnswer:
 def _spec(asked: Simulate, faults: Faults) -> TaskSpec:
     if asked.given("retryAfter") and not set(_names(asked)) & set(_PATIENT):
         faults.add(asked.at("retryAfter"), f"only these outcomes hear of a wait: {', '.join(_PATIENT)}; leave it out")
+    if asked.given("answer") and not asked.given("reconcile"):
+        faults.add(asked.at("answer"), "nobody is asked who could answer; give reconcile, or leave it out")
     return TaskSpec(
         target_url="https://target.invalid/",
         origin="https://target.invalid:443",
@@ -114,10 +137,16 @@ def _spec(asked: Simulate, faults: Faults) -> TaskSpec:
         policy=Policy(
             preset=preset_of(asked.retry_policy),
             rules=rules_of(asked.retry_policy, faults),
+            reconcile=reconcile_of(asked.reconcile, asked.reconcile.url) if asked.reconcile is not UNSET else None,
             on_lost=policy.OnLost(asked.on_lost),
             poison_after=either(asked.poison_after, None),
         ),
     )
+
+
+def _answer(asked: Simulate) -> Said | None:
+    answer = either(asked.answer, "not-done")
+    return None if answer == "down" else Said(answer)
 
 
 def _names(asked: Simulate) -> list[str]:

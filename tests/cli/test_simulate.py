@@ -101,3 +101,12 @@ def test_the_tables_are_put_where_a_page_wants_them(tmp_path: Path) -> None:
     assert "old" not in text.splitlines()
     page.write_text("no mark")
     assert "does not say where the tables belong" in run("outcomes", "--into", str(page)).output
+
+
+def test_askings_are_marked_among_the_attempts() -> None:
+    asked = ("--outcome", "timeout", "--reconcile", '{"url": "https://caller.example/done", "onUnknown": "hold"}')
+    shown = simulated(*asked, "--answer", "unknown")
+    assert "asked: unknown" in shown.splitlines()[2]
+    assert "2 attempts, then dead (uncertain)" in shown
+    assert "asked: not-done" in simulated(*asked)
+    assert "--reconcile" in run("simulate", "--reconcile", "{").output

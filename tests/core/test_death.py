@@ -19,7 +19,7 @@ from taskqueue.core.verdict import Ruling, Verdict, When, judge
 from taskqueue.core.webhook import settled
 from tests.core.examples import NOW, answered, cut, queued, running, running_webhook
 from tests.core.playing import again
-from tests.core.test_explain import after_settlement, explained
+from tests.core.test_explain import OTHER, after_settlement, explained
 from tests.core.test_reconcile import said
 
 MINUTE = timedelta(minutes=1)
@@ -83,7 +83,7 @@ def clause(explanation: Explanation) -> str:
         (
             Policy(rules=(Rule(match=("timeout",), within=timedelta(seconds=3)),)),
             [cut("timeout")] * 2,
-            "the `within` of its rule 0 of retryPolicy (timeout), 3s, had run out",
+            "the `within` of its rule 0 of retryPolicy (timeout), 3s, would have run out first",
         ),
     ],
 )
@@ -110,6 +110,15 @@ def test_an_expiry_that_left_no_time_for_the_next_attempt_is_named() -> None:
     dead = after_settlement(expire(waiting, now=waiting.expires_at))
     found = explained(replace(dead, last_attempt=attempts[0]), attempts=attempts)
     assert clause(found) == "its time was up before the next attempt"
+
+
+def test_a_follow_up_that_came_too_late_says_so() -> None:
+    late = queued(expires_in=-10 * MINUTE, parent_id=OTHER, root_id=OTHER)
+    told_of = explained(after_settlement(expire(late, now=NOW)))
+    assert told_of["why"] == (
+        "It died at 2026-03-01T12:00:00.000Z (expired): its expiresAt, 2026-03-01T11:50:00.000Z, had passed when the"
+        " task ended that it follows, before its first attempt."
+    )
 
 
 def test_a_webhook_dies_when_its_schedule_ends() -> None:

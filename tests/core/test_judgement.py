@@ -213,3 +213,19 @@ def test_a_row_can_be_put_in_words(name: str, retry: str, wait: str) -> None:
 )
 def test_a_span_is_told_as_exactly_as_matters(seconds: float, words: str) -> None:
     assert in_words(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("outcome", "by_verdict"),
+    [
+        (answered(404), True),
+        (answered(200, headers=(("x-amz-function-error", "Unhandled"),), body=b'{"errorType": "AlreadyDone"}'), True),
+        (answered(200), False),
+    ],
+)
+def test_a_success_that_only_a_verdict_made_is_told_as_such(outcome: Outcome, by_verdict: bool) -> None:
+    verdicts = (Verdict(when=When(status="200-499"), outcome=Ruling.SUCCESS),)
+    told = explained(after_settlement(decided(running(policy=Policy(verdicts=verdicts)), judge(outcome, verdicts))))
+    assert told["lastOutcome"] is not None
+    assert (told["lastOutcome"]["decidedBy"] == "a verdict of the task") == by_verdict
+    assert (", which a verdict of the task calls a success; the task succeeded" in told["why"]) == by_verdict

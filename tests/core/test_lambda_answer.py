@@ -100,6 +100,12 @@ def test_what_happened_to_a_function_is_read_from_its_error_document(cls: str, k
     assert outcome.error_message == (message or "the target answered 200, but its function failed (Unhandled)")
 
 
+@pytest.mark.parametrize("kind", ["Exception", "TimeoutError", "example.Timedout"])
+def test_an_exception_that_speaks_of_a_timeout_is_an_exception(kind: str) -> None:
+    outcome = failed({"errorType": kind, "errorMessage": f"{TIMED_OUT} in the init phase of the export"})
+    assert (outcome.cls.name, outcome.error_type) == ("function_error", kind)
+
+
 @EACH_FUNCTION_ERROR
 def test_an_error_that_the_function_handled_is_its_own(cls: str, kind: str | None, message: str) -> None:
     assert failed({"errorMessage": message, "errorType": kind}, said=" handled").cls.name == "function_handled_error"

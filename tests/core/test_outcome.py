@@ -152,6 +152,13 @@ def test_what_nobody_watched_is_judged_by_its_class_alone(name: str) -> None:
         assert failed(name, "X", "y", phase=phase).partial is Partial.POSSIBLE
 
 
+def test_a_trouble_of_our_own_leaves_doubt_once_the_request_was_on_its_way() -> None:
+    for phase in EARLY:
+        assert failed("local_resource", "X", "y", phase=phase).partial is Partial.NO
+    for phase in (Phase.SENDING, Phase.SENT, Phase.HEADERS, Phase.BODY):
+        assert failed("local_resource", "X", "y", phase=phase).partial is Partial.POSSIBLE
+
+
 def test_an_answer_is_judged_by_its_class_alone() -> None:
     outcome = Outcome(cls=CLASSES["gateway_timeout"], phase=Phase.NONE, response=Response(status=504))
     assert outcome.partial is Partial.LIKELY

@@ -128,7 +128,7 @@ def outcome_of(row: Row, headers: tuple[tuple[str, str], ...] = ()) -> Outcome:
         return answered(200, headers=headers, complete=False)
     if row.name in STATUSES:
         return answered(STATUSES[row.name][0], headers=headers)
-    return cut(row.name, Phase.SENDING if row.name == "send_aborted" else Phase.SENT)
+    return cut(row.name, {"send_aborted": Phase.SENDING, "local_resource": Phase.CONNECT}.get(row.name, Phase.SENT))
 
 
 def exhaust(row: Row, retries: int) -> tuple[int, Settlement]:

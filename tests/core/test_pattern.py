@@ -130,6 +130,21 @@ def test_a_pattern_that_can_pick_nothing_is_refused(pattern: str, words: str) ->
     assert not matches([pattern], Facts("timeout", 409, None, Partial.NO))
 
 
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"success", "cancelled"}))
+def test_of_a_death_a_glob_picks_whatever_class_it_was(name: str) -> None:
+    death = Facts(name, None, None, Partial.NO, "expired")
+    for pattern in (name, "*", f"{name[:3]}*"):
+        check(pattern, "/onFailure/match/0", reasons=REASONS)
+        assert matches([pattern], death), pattern
+    assert not matches(["zzz*"], death)
+
+
+@pytest.mark.parametrize("name", ["success", "cancelled"])
+def test_nobody_dies_of_what_is_no_death(name: str) -> None:
+    assert "no outcome class" in refused(name, reasons=REASONS)
+    assert not matches(["*"], Facts(name, None, None, Partial.NO, "expired"))
+
+
 def test_reasons_can_be_named_where_there_is_a_death() -> None:
     for reason in REASONS:
         check(f"reason:{reason}", "/p", reasons=REASONS)

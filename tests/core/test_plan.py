@@ -27,6 +27,7 @@ from taskqueue.core.plan import (
 )
 from taskqueue.core.policy import PRESETS, OnLost, OnUnknown, Policy, Reconcile, Rule
 from taskqueue.core.reason import DeadReason
+from taskqueue.core.reconcile import Answer
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.task import AttemptKind, Progress, Task, TaskState
 from taskqueue.core.terms import Limits
@@ -316,3 +317,30 @@ def test_a_plan_that_ends_well_gives_up_nothing() -> None:
 )
 def test_a_plan_can_be_put_in_words(made: Plan, words: str) -> None:
     assert in_words(made) == words
+
+
+@pytest.mark.parametrize(
+    ("answer", "on_unknown", "outcomes", "ending"),
+    [
+        (Answer.DONE, OnUnknown.HOLD, ["timeout", "done"], ("succeeded", None)),
+        (Answer.NOT_DONE, OnUnknown.HOLD, ["timeout", "not-done", "timeout", "not-done"], ("dead", "exhausted")),
+        (Answer.UNKNOWN, OnUnknown.HOLD, ["timeout", "unknown"], ("dead", "uncertain")),
+        (Answer.UNKNOWN, OnUnknown.RETRY, ["timeout", "unknown", "timeout", "unknown"], ("dead", "exhausted")),
+        (None, OnUnknown.FAIL, ["timeout", *["connect_refused"] * 5], ("dead", "rejected")),
+    ],
+)
+def test_what_the_asked_would_answer_can_be_supposed(
+    answer: Answer | None, on_unknown: OnUnknown, outcomes: list[str], ending: tuple[str, str | None]
+) -> None:
+    whom = Reconcile(url="https://caller.example/done", timeout=timedelta(seconds=10), on_unknown=on_unknown)
+    task = fresh(retries=1, policy=Policy(reconcile=whom))
+    found = plan(task, [supposed_outcome("timeout")], now=NOW, limits=Limits(), slow=False, answer=answer)
+    assert [attempt.outcome for attempt in found.attempts] == outcomes
+    assert (found.state, found.reason) == ending
+
+
+def test_the_worst_case_counts_the_askings() -> None:
+    whom = Reconcile(url="https://caller.example/done", timeout=timedelta(seconds=10), on_unknown=OnUnknown.HOLD)
+    task = fresh(policy=Policy(reconcile=whom))
+    longest = worst_case(task, [supposed_outcome("timeout")], now=NOW, limits=Limits(), answer=None)
+    assert longest.total_seconds() == 30 + 2 + 5 * 10 + (2 + 4 + 8 + 16)

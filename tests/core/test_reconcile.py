@@ -61,7 +61,7 @@ def unanswered(settlement: Settlement, times: int) -> Settlement:
 def test_the_url_is_asked_exactly_when_the_work_may_have_been_done(name: str) -> None:
     outcome = Outcome(cls=CLASSES[name], phase=Phase.BODY)
     settlement = uncertain(outcome=outcome)
-    wanted = CLASSES[name].partial >= Partial.POSSIBLE and name != "cancelled"
+    wanted = (CLASSES[name].partial >= Partial.POSSIBLE or name == "local_resource") and name != "cancelled"
     assert (settlement.progress.memory.asking is not None) == wanted == reconcile.wanted(settlement.task, outcome)
     if wanted:
         assert settlement.state is TaskState.QUEUED
@@ -192,6 +192,16 @@ def test_whatever_keeps_an_answer_away_counts_as_one_failed_ask(outcome: Outcome
     assert settlement.progress.memory.asking is not None
     assert settlement.progress.memory.asking.failures == 1
     assert settlement.progress.lost == 0
+
+
+def test_an_ask_that_was_never_sent_is_no_failed_one() -> None:
+    settlement = unanswered(uncertain(), 4)
+    for _ in range(3):
+        settlement = asked(settlement, cut("released", Phase.CONNECT))
+        assert (settlement.state, settlement.wait) == (TaskState.QUEUED, timedelta(0))
+        assert settlement.progress.memory.asking is not None
+        assert settlement.progress.memory.asking.failures == 4
+    assert unanswered(settlement, 1).progress.memory.asking is None
 
 
 @pytest.mark.parametrize("silent", [True, False])

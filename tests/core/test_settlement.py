@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from taskqueue.core.lifecycle import cancel, expire
 from taskqueue.core.outcome import CLASSES, Outcome, Phase
+from taskqueue.core.policy import OnLost, Policy
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import AttemptKind, FollowUp, NewTask, TaskState
 from tests.core.examples import NOW, a_spec, after, an_attempt, answered, cut, decided, queued, running
@@ -57,6 +59,13 @@ def test_a_task_that_asks_for_nothing_is_followed_by_nothing() -> None:
 def test_a_compensation_may_be_for_some_deaths_only(pattern: str, matched: bool) -> None:
     settlement = decided(running(**following(pattern)), answered(400))
     assert (followed(settlement) is COMPENSATION) == matched
+
+
+def test_a_glob_means_lost_workers_and_troubles_of_our_own_as_well() -> None:
+    lost = decided(running(policy=Policy(on_lost=OnLost.DEAD), **following("*")), cut("worker_lost"))
+    assert followed(lost) is COMPENSATION
+    troubled = decided(running(expires_in=timedelta(0), **following("local_*")), cut("local_resource", Phase.NONE))
+    assert followed(troubled) is COMPENSATION
 
 
 @pytest.mark.parametrize("name", ["aborted", "target_forbidden", "verdict_fail"])
@@ -109,6 +118,12 @@ def test_every_failed_attempt_has_a_fingerprint() -> None:
     for outcome in (answered(500), cut("timeout"), cut("local_resource"), cut("worker_lost")):
         attempt = decided(running(), outcome).attempt
         assert attempt is not None and attempt.fingerprint
+
+
+def test_failures_that_differ_in_their_status_are_not_the_same() -> None:
+    prints = [decided(running(), answered(status)).attempt for status in (500, 500, 507)]
+    first, again_the_same, other = (attempt.fingerprint for attempt in prints if attempt is not None)
+    assert first == again_the_same != other
 
 
 def test_what_is_no_failure_has_no_fingerprint() -> None:

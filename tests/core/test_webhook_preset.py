@@ -74,7 +74,15 @@ def test_a_receiver_that_names_a_time_is_left_alone_until_then() -> None:
     assert (settlement.wait, settlement.progress.charged) == (timedelta(hours=1), 1)
 
 
-@pytest.mark.parametrize("outcome", [answered(410), cut("target_forbidden")], ids=named)
+SENT_AWAY = [
+    answered(410),
+    answered(410, headers=(("taskqueue-control", "abort"),)),
+    answered(410, headers=(("taskqueue-control", "retry"),)),
+    cut("target_forbidden"),
+]
+
+
+@pytest.mark.parametrize("outcome", SENT_AWAY, ids=named)
 def test_a_receiver_that_is_gone_or_forbidden_stops_it(outcome: Outcome) -> None:
     settlement = decided(running_webhook(), outcome)
     assert settlement.ending is not None

@@ -67,6 +67,18 @@ def test_the_list_leads_to_the_port_where_a_play_can_be_had(lab: RunningLab) -> 
     assert plays["not_found"]["about"] == "answers 404 Not Found"
 
 
+@pytest.mark.parametrize(
+    ("path", "payload"), [("/class/send_aborted", b"x" * 200_000), ("/", b'{"play": "send_aborted"}')]
+)
+def test_what_needs_a_narrow_port_is_played_nowhere_else(lab: RunningLab, path: str, payload: bytes) -> None:
+    status, _, said = lab.call("POST", path, payload)
+    assert (status, json.loads(said)["errorMessage"]) == (
+        400,
+        "send_aborted happens while a request is being sent;"
+        f" make {lab.index['addresses']['send_aborted']} the target, with a payload of 128 KiB or more",
+    )
+
+
 def test_a_target_can_steer(lab: RunningLab) -> None:
     _, headers, _ = lab.call("POST", "/class/server_error?control=abort&retryAfter=2&rateLimitReset=30")
     assert headers["Taskqueue-Control"] == "abort"

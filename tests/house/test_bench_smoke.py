@@ -7,10 +7,12 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bench.report import NOT_LIKE_FOR_LIKE, UNDER_HALF, Figure, Row
 from tests.support.databases import PostgresServer
 from tests.support.project import ROOT
 
@@ -27,6 +29,15 @@ def test_every_part_of_the_bench_prints_a_ratio(database: str, postgres_server: 
     assert {row["part"] for row in rows} == PARTS
     assert {row["database"] for row in rows} == {"", database}
     assert [row for row in rows if not _sound(row)] == []
+    of_the_database = [row for row in rows if row["database"]]  # that of `deliver` needs a client that may be missing
+    assert _cases(of_the_database, like_for_like=False) <= _cases(of_the_database, like_for_like=True)
+
+
+def test_only_a_row_that_is_like_for_like_is_marked_as_under_a_half() -> None:
+    under = Row(part="api", database="sqlite", case="", against="", ours=Figure(1.0), bare=Figure(10.0), ratios=(0.1,))
+    assert under.mark == UNDER_HALF
+    assert replace(under, like_for_like=False).mark == NOT_LIKE_FOR_LIKE
+    assert replace(under, ratios=(0.5,)).mark == " "
 
 
 def test_a_part_that_does_not_exist_is_refused_by_name() -> None:
@@ -48,6 +59,10 @@ def _run(*arguments: str, environ: dict[str, str]) -> str:
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
+
+
+def _cases(rows: list[dict[str, Any]], *, like_for_like: bool) -> set[tuple[str, str]]:
+    return {(row["part"], row["case"]) for row in rows if row["like_for_like"] is like_for_like}
 
 
 def _sound(row: dict[str, Any]) -> bool:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.terms import Limits
 from taskqueue.store import leases
 from taskqueue.store.database import Database
+from tests.store.overhear import listen
 from tests.support.builders import answer
 
 LEASE = timedelta(seconds=15)
@@ -56,11 +55,7 @@ class _Fuse:
         self._left = left
 
     def watch(self, conn: Connection) -> None:
-        raw: Any = conn.connection.driver_connection
-        if isinstance(raw, sqlite3.Connection):
-            raw.set_trace_callback(lambda _: self.burn())  # much goes straight to this driver
-        else:
-            event.listen(Engine, "before_cursor_execute", lambda *_: self.burn())
+        listen(conn.connection.driver_connection, lambda *_: self.burn())
 
     def burn(self) -> None:
         if self._left == 0:

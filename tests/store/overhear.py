@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Self
 
-from psycopg import ClientCursor
+from psycopg import ClientCursor, Cursor
 from sqlalchemy import Connection, Engine, event
 
 from taskqueue.store.database import Database
@@ -25,32 +26,49 @@ class Said(NamedTuple):
 def overheard() -> Iterator[list[Said]]:
     """Everything that is sent to any database meanwhile."""
     heard: list[Said] = []
-    traced: list[sqlite3.Connection] = []
+    watched: list[Any] = []
 
     def note(words: str, parameters: Any = ()) -> None:
         if re.match(r"\s*(select|with|insert|update|delete)\b", words, re.IGNORECASE):
             heard.append(Said(words, parameters))
 
-    def sent(conn: Connection, _cursor: object, words: str, parameters: Any, *_more: object) -> None:
-        if conn.dialect.name != "sqlite":
-            note(words, parameters[0] if isinstance(parameters, list) else parameters)
+    def watch(conn: Connection) -> None:
+        watched.append(conn.connection.driver_connection)
+        listen(watched[-1], note)
 
-    def trace(conn: Connection) -> None:
-        # Much goes straight to this driver, and it tells with every parameter in its place.
-        raw: Any = conn.connection.driver_connection
-        if isinstance(raw, sqlite3.Connection):
-            raw.set_trace_callback(note)
-            traced.append(raw)
-
-    event.listen(Engine, "before_cursor_execute", sent)
-    event.listen(Engine, "engine_connect", trace)
+    event.listen(Engine, "engine_connect", watch)
     try:
         yield heard
     finally:
-        event.remove(Engine, "before_cursor_execute", sent)
-        event.remove(Engine, "engine_connect", trace)
-        for raw in traced:
-            raw.set_trace_callback(None)
+        event.remove(Engine, "engine_connect", watch)
+        for raw in watched:
+            listen(raw, None)
+
+
+def listen(raw: Any, note: Callable[..., None] | None) -> None:
+    """Have the driver's own connection tell ``note`` of each statement before it is sent, for much goes straight there.
+
+    On SQLite the words hold every parameter in its place; on PostgreSQL the parameters come as well, as the second.
+    """
+    if isinstance(raw, sqlite3.Connection):
+        raw.set_trace_callback(note)
+    else:
+        raw.cursor_factory = Cursor if note is None else partial(_Telling, note)
+
+
+class _Telling(Cursor[Any]):
+    def __init__(self, note: Callable[..., None], connection: Any, **options: Any) -> None:
+        super().__init__(connection, **options)
+        self._note = note
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        self._note(query, params)
+        return super().execute(query, params, **options)
+
+    def executemany(self, query: Any, params_seq: Any, **options: Any) -> None:
+        many = list(params_seq)
+        self._note(query, many[0])
+        super().executemany(query, many, **options)
 
 
 def plan_of(database: Database, said: Said) -> str:

@@ -186,6 +186,11 @@ def test_what_a_policy_cannot_mean_is_refused_where_it_stands(front: Api, fields
         ({"retryPolicy": "nevr"}, "expected one of: default, any-error, lambda-async, never; or an array of rules"),
         ({"retryPolicy": [{"match": ["timeot"]}]}, 'did you mean "timeout"?'),
         ({"retryPolicy": [{"match": ["aborted"]}]}, "aborted is never retried, whatever a rule says; leave it out"),
+        (
+            {"retryPolicy": [{"match": ["verdict_f*"]}]},
+            "verdict_fail is never retried, whatever a rule says; leave it out",
+        ),
+        ({"retryPolicy": [{"match": ["status:489"]}]}, "489 says not to try again, whatever a rule says; leave it out"),
         ({"retryPolicy": [{**RULE, "retries": 0, "within": 1}]}, "with 0 retries within has nothing to say"),
         (verdict(), "give status, header or jsonPath"),
         (verdict(status="3xx"), "no verdict is asked about a redirect"),

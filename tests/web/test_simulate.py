@@ -150,3 +150,37 @@ def test_a_rule_for_an_error_type_can_be_played(front: Api) -> None:
     assert simulated(front, retryPolicy=rules, outcome="function_error")["givesUp"]["reason"] == "exhausted"
     played = simulated(front, retryPolicy=rules, outcome="function_error", errorType="KeyError")
     assert (played["givesUp"]["reason"], len(played["attempts"])) == ("rejected", 1)
+
+
+ASKED = {"url": "https://caller.example/done", "timeout": "5s", "onUnknown": "hold"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds", "outcome", "reason"),
+    [
+        (None, ["call", "reconcile"] * 2, "not-done", "exhausted"),
+        ("done", ["call", "reconcile"], "done", None),
+        ("unknown", ["call", "reconcile"], "unknown", "uncertain"),
+        ("down", ["call", *["reconcile"] * 5], "connect_refused", "uncertain"),
+    ],
+)
+def test_whoever_would_be_asked_can_be_supposed_to_answer(
+    front: Api, answer: str | None, kinds: list[str], outcome: str, reason: str | None
+) -> None:
+    given = {"answer": answer} if answer is not None else {}
+    played = simulated(front, outcome="timeout", retries=1, reconcile=ASKED, **given)
+    assert [attempt["kind"] for attempt in played["attempts"]] == kinds
+    assert played["attempts"][1]["outcome"] == outcome
+    assert (played["givesUp"] or {}).get("reason") == reason
+
+
+def test_nobody_is_asked_about_what_left_no_work_behind(front: Api) -> None:
+    assert {attempt["kind"] for attempt in simulated(front, outcome="unavailable", reconcile=ASKED)["attempts"]} == {
+        "call"
+    }
+
+
+def test_an_answer_needs_somebody_who_gives_it(front: Api) -> None:
+    assert "nobody is asked" in refused(front, answer="done").faults["/answer"]
+    assert refused(front, reconcile={"onUnknown": "hold"}).faults.keys() == {"/reconcile/url"}
+    assert refused(front, reconcile=ASKED, answer="yes").faults.keys() == {"/answer"}

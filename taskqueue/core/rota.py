@@ -72,8 +72,10 @@ class Look:
 class Rota:
     """One claim's way through the strands that are due."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, *, after: str = "") -> None:
         self._now = now
+        self._after = after  # the project that had the last turn of the former claim
+        self.reached = after  # the project of the last task that was leased
         self._ahead: list[Place] = []
         self._more: list[Place] = []  # had more tasks than they were asked for
         self._looks: dict[tuple[str, int], Look] = {}
@@ -82,7 +84,8 @@ class Rota:
     def join(self, places: Iterable[Place]) -> None:
         """Strands that have not been here yet, each in its turn."""
         known = self._looks
-        self._ahead += _interleaved(place for place in places if (place.project, place.strand) not in known)
+        fresh = (place for place in places if (place.project, place.strand) not in known)
+        self._ahead += _interleaved(fresh, after=self._after)
 
     def offers(self, want: int) -> list[Offer]:
         """Whom to ask next for ``want`` tasks in all; together they may offer more. Empty when all were asked."""
@@ -107,7 +110,9 @@ class Rota:
         """What the offers came to. ``full``: as many were leased as were wanted, so that the last of ``offers`` may
         hold more than they gave."""
         counts = [got.get((offer.place.project, offer.place.strand), 0) for offer in offers]
-        last = max((number for number, count in enumerate(counts) if count), default=-1) if full else len(offers)
+        given = [number for number, count in enumerate(counts) if count]
+        self.reached = offers[given[-1]].place.project if given else self.reached
+        last = given[-1] if full else len(offers)
         for offer, count in zip(offers, counts, strict=True):
             for bound in offer.place.bounds:
                 bound.left += offer.quota - count
@@ -148,12 +153,14 @@ def _lasting(bound: Bound) -> tuple[bool, float]:
     return (bound.again is None, bound.again.timestamp() if bound.again else 0.0)
 
 
-def _interleaved(places: Iterable[Place]) -> Iterator[Place]:
-    """One of each project in turn, those of a project by their own turn."""
+def _interleaved(places: Iterable[Place], *, after: str) -> Iterator[Place]:
+    """One of each project in turn, beginning behind the one ``after``; those of a project by their own turn."""
     of_project: defaultdict[str, list[Place]] = defaultdict(list)
     for place in places:
         of_project[place.project].append(place)
-    lines = [sorted(line, key=lambda place: place.turn) for line in of_project.values()]
+    # By name and from where the former claim came to, so that claims of a few tasks reach every project, too.
+    projects = sorted(of_project, key=lambda project: (project <= after, project))
+    lines = [sorted(of_project[project], key=lambda place: place.turn) for project in projects]
     for number in range(max(map(len, lines), default=0)):
         for line in lines:
             if number < len(line):

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, text
 from uuid_utils import uuid7
 
 from taskqueue.core.rota import HEAD_START, Look, Offer
-from taskqueue.core.task import Task
 from taskqueue.store.dialect import Leased, Leasing
 from taskqueue.store.postgres_driver import execute, named
 from taskqueue.store.room import COLUMNS, JOINS, PROJECTS, of_ring

@@ -10,11 +10,23 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import PathConverter
 
 from taskqueue import telemetry
 from taskqueue.core.errors import TaskQueueError
 from taskqueue.telemetry import Event
-from taskqueue.web import breakers, dead_letters, explain, health, problems, progress, simulate, tasks
+from taskqueue.web import (
+    breakers,
+    dead_letters,
+    explain,
+    flow_keys,
+    health,
+    problems,
+    progress,
+    queues,
+    simulate,
+    tasks,
+)
 from taskqueue.web.auth import authenticate
 from taskqueue.web.calls import Call, Reply, read_body, request_id
 from taskqueue.web.document import with_document
@@ -32,11 +44,19 @@ if TYPE_CHECKING:
 OPERATIONS = with_document(
     (
         *(*tasks.OPERATIONS, *explain.OPERATIONS, *simulate.OPERATIONS),
-        *(*dead_letters.OPERATIONS, *breakers.OPERATIONS, *progress.OPERATIONS, *health.OPERATIONS),
+        *(*dead_letters.OPERATIONS, *queues.OPERATIONS, *flow_keys.OPERATIONS, *breakers.OPERATIONS),
+        *(*progress.OPERATIONS, *health.OPERATIONS),
     )
 )
 Environ = Mapping[str, Any]
 _encode = msgspec.json.Encoder().encode
+
+
+class _Rest(PathConverter):
+    """A name that may hold any character: a server hands on ``%2F`` as a slash, so that both spellings are one."""
+
+    part_isolating = False
+    regex = ".+?"
 
 
 class _Bytes(Response):
@@ -52,9 +72,10 @@ def create_app(service: Service) -> Flask:
     """The API over ``service``, which stays the caller's to close."""
     app = Flask("taskqueue", static_folder=None)
     app.url_map.merge_slashes = False  # a path that is not ours is a 404, never a redirect
+    app.url_map.converters["rest"] = _Rest
     for operation in OPERATIONS:
         app.add_url_rule(
-            operation.path.replace("{id}", "<uuid:id>"),
+            _rule(operation.path),
             endpoint=operation.name,
             view_func=_view(service, operation),
             methods=[operation.method],
@@ -65,6 +86,10 @@ def create_app(service: Service) -> Flask:
     return app
 
 
+def _rule(path: str) -> str:
+    return path.replace("{id}", "<uuid:id>").replace("{name}", "<rest:name>").replace("{key}", "<rest:name>")
+
+
 def _view(service: Service, operation: Operation) -> Callable[..., Response]:
     settings = service.settings
     limit = settings.max_batch_bytes if operation.batch else settings.max_body_bytes
@@ -72,7 +97,7 @@ def _view(service: Service, operation: Operation) -> Callable[..., Response]:
     guarded = operation.scope is not None
     refuses_parameters = guarded and operation.query is Nothing
 
-    def view(id: UUID | None = None) -> Response:
+    def view(id: UUID | None = None, name: str | None = None) -> Response:
         environ = request.environ
         try:
             if guarded:
@@ -80,7 +105,7 @@ def _view(service: Service, operation: Operation) -> Callable[..., Response]:
             text = b""
             if operation.body is not None:
                 text = read_body(environ, limit, service.intake, required=operation.body_required)
-            call = Call(environ, authenticate(environ), id, text)
+            call = Call(environ, authenticate(environ), id, name, text)
             if refuses_parameters and environ.get("QUERY_STRING"):
                 call.query(Nothing)
             reply = operation.view(service, call)

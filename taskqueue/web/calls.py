@@ -12,7 +12,7 @@ from uuid import UUID
 from taskqueue.web import scan
 from taskqueue.web.auth import Caller
 from taskqueue.web.intake import Intake
-from taskqueue.web.problems import MEDIA_TYPE_REFUSED, TOO_LARGE, UNREADABLE, Faults, Problem
+from taskqueue.web.problems import MEDIA_TYPE_REFUSED, TOO_LARGE, UNREADABLE, Faults, Problem, invalid
 from taskqueue.web.reading import M, read, read_query
 
 _JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
@@ -36,6 +36,7 @@ class Call:
     environ: Mapping[str, Any]  # of WSGI
     caller: Caller
     id: UUID | None  # of the thing that the path names
+    name: str | None  # of the queue or flow key that the path names
     text: bytes  # the body, checked to be JSON; empty when there is none
 
     def body(self, model: type[M]) -> M:
@@ -63,6 +64,13 @@ class Call:
         """The id in the path, for operations that have one there."""
         assert self.id is not None, "the route names an id"
         return self.id
+
+    def named(self, pattern: re.Pattern[str], expected: str) -> str:
+        """The name in the path, for operations that have one there; a 422 unless all of it matches."""
+        assert self.name is not None, "the route has a name"
+        if not pattern.fullmatch(self.name):
+            raise invalid("", f"the path names none: expected {expected}")
+        return self.name
 
 
 def request_id(environ: Mapping[str, Any]) -> str:

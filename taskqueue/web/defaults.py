@@ -24,7 +24,7 @@ from taskqueue.web.times import overdue
 Task = TypeVar("Task", bound=QueuedTask)
 Find = Callable[[str], TaskDefaults | None]  # the defaults of a queue by its name
 
-MAX_DEFAULTS = 65_536  # bytes
+MAX_DEFAULTS = 32_768  # bytes
 _CONTENT = frozenset(("payload", "body", "bodyBase64"))
 # What a caller says of one of these leaves no room for a default of the others.
 _RIVALS = (frozenset(("delay", "runAt")), frozenset(("expiresIn", "expiresAt")), _CONTENT)

@@ -15,7 +15,9 @@ _END = r"$" + PYTHON_END
 _NO_CONTROLS = r"^[^\u0000-\u001f\u007f]"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+QUEUE_NAME = "a name of 1 to 64 letters, digits, dots, hyphens and underscores that starts with a letter or digit"
 VISIBLE_ASCII = r"^[\u0021-\u007e]{1,256}"
+VISIBLE_KEY = "1 to 256 visible ASCII characters"
 
 
 def about(description: str, **bounds: Any) -> Meta:
@@ -46,8 +48,7 @@ def plain_text(longest: int, description: str) -> Meta:
 
 
 def queue_name(description: str, *, hint: str = "") -> Meta:
-    expected = "a name of 1 to 64 letters, digits, dots, hyphens and underscores that starts with a letter or digit"
-    return matching(NAME, expected + hint, description)
+    return matching(NAME, QUEUE_NAME + hint, description)
 
 
 def id_of(thing: str, description: str) -> Meta:
@@ -57,7 +58,7 @@ def id_of(thing: str, description: str) -> Meta:
 
 def visible(description: str) -> Meta:
     """A key: it may stand in a header or, escaped, in a path."""
-    return matching(VISIBLE_ASCII, "1 to 256 visible ASCII characters", description)
+    return matching(VISIBLE_ASCII, VISIBLE_KEY, description)
 
 
 def span(least: float, most: float, description: str, *, default: timedelta | None = None) -> Meta:

@@ -10,7 +10,7 @@ import msgspec
 
 from taskqueue import __version__
 from taskqueue.web import problems
-from taskqueue.web.fields import PYTHON_END
+from taskqueue.web.fields import NAME, PYTHON_END, VISIBLE_ASCII
 from taskqueue.web.operations import Answer, Operation
 from taskqueue.web.problems import ProblemResource
 from taskqueue.web.reading import Model
@@ -43,6 +43,11 @@ def openapi(operations: Iterable[Operation]) -> Json:
     }
 
 
+_THINGS: dict[str, tuple[str, Json]] = {
+    "id": ("The id, which the service made", {"type": "string", "format": "uuid"}),
+    "name": ("The name of the queue", {"type": "string", "pattern": f"{NAME}$"}),
+    "key": ("The flow key, escaped as in any path", {"type": "string", "pattern": f"{VISIBLE_ASCII}$"}),
+}
 _ABOUT = (
     "A durable HTTP task queue. Times are RFC 3339 in UTC with milliseconds; spans are seconds, or durations such as"
     " `1m30s`. Errors are `application/problem+json`."
@@ -139,9 +144,10 @@ def _headers(descriptions: dict[str, str]) -> Json:
 
 
 def _path_parameters(operation: Operation) -> list[Json]:
-    if not operation.names_a_thing:
-        return []
-    return [{"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}]
+    return [
+        {"name": name, "in": "path", "required": True, "description": _THINGS[name][0], "schema": _THINGS[name][1]}
+        for name in re.findall(r"\{(\w+)\}", operation.path)
+    ]
 
 
 def _header_parameters(operation: Operation) -> list[Json]:

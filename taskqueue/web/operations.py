@@ -34,7 +34,7 @@ class Operation:
 
     name: str
     method: str
-    path: str  # with {id} where a thing is named
+    path: str  # with {id}, {name} or {key} where a thing is named
     summary: str
     description: str
     tag: str
@@ -51,7 +51,7 @@ class Operation:
 
     @property
     def names_a_thing(self) -> bool:
-        return "{id}" in self.path
+        return "{" in self.path
 
     @property
     def problems(self) -> tuple[ProblemKind, ...]:

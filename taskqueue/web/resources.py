@@ -12,8 +12,9 @@ from taskqueue.core.asked import FollowUpResource
 from taskqueue.core.resource import AttemptResource, ErrorResource, TaskResource, attempt_resource, task_resource
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Attempt, Task, TaskSpec
-from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Group
-from taskqueue.store.operations import Operation
+from taskqueue.store.dead_letters import DeadLetter, Group
+from taskqueue.store.operations import Operation, Wanted
+from taskqueue.store.purges import Waiting
 from taskqueue.web import scan
 from taskqueue.web.contents import JSON
 
@@ -134,7 +135,7 @@ class OperationAnswer(TypedDict):
     matched: int
     done: int
     skipped: int  # others were faster with these; counted at the end
-    failed: int  # these stand as they were: a redrive of one of them by hand tells why
+    failed: int  # these stand as they were: the same done to one of them by hand tells why
     ratePerSecond: float | None
     createdAt: str
     finishedAt: str | None
@@ -259,19 +260,23 @@ def operation_answer(operation: Operation) -> OperationAnswer:
     }
 
 
-def _conditions(wanted: DeadLetterFilter) -> dict[str, str]:
-    asked = {
-        "taskId": wanted.task_id,
-        "kind": wanted.kind,
-        "queue": wanted.queue,
-        "class": wanted.cls,
-        "reason": wanted.reason,
-        "fingerprint": wanted.fingerprint,
-        "targetHost": wanted.target_host,
-        "label": wanted.label,
-        "after": wanted.after and rfc3339(wanted.after),
-        "before": wanted.before and rfc3339(wanted.before),
-    }
+def _conditions(wanted: Wanted) -> dict[str, str]:
+    asked: dict[str, object]
+    if isinstance(wanted, Waiting):
+        asked = {"queue": wanted.queue, "flowKey": wanted.flow_key}
+    else:
+        asked = {
+            "taskId": wanted.task_id,
+            "kind": wanted.kind,
+            "queue": wanted.queue,
+            "class": wanted.cls,
+            "reason": wanted.reason,
+            "fingerprint": wanted.fingerprint,
+            "targetHost": wanted.target_host,
+            "label": wanted.label,
+            "after": wanted.after and rfc3339(wanted.after),
+            "before": wanted.before and rfc3339(wanted.before),
+        }
     return {name: str(value) for name, value in asked.items() if value is not None}
 
 

@@ -89,6 +89,16 @@ def test_whoever_waits_for_a_purged_task_is_told(database: Database) -> None:
         assert len(tasks.webhooks(conn, "default", task.id)) == 1
 
 
+def test_a_webhook_that_was_promised_is_not_purged_with_its_host(database: Database) -> None:
+    task = submit_one(database, webhook_url="https://caller.example/hook")
+    settle_one(database, claim_one(database), answer())
+    done = finished(database, start(database, Waiting(flow_key="https://caller.example:443")))
+    assert (done.matched, done.done) == (0, 0)
+    with database.read() as conn:
+        (webhook,) = tasks.webhooks(conn, "default", task.id)
+    assert webhook.state is TaskState.QUEUED
+
+
 def test_what_comes_after_the_purge_began_stays(database: Database) -> None:
     before = submit_one(database, queue="mail")
     operation = start(database)

@@ -45,9 +45,9 @@ class Document:
         for schema in self._schemas.values():
             if "properties" in schema:
                 schema["additionalProperties"] = False
+        # The longest first: a flow key may hold slashes, and what follows it is none of it.
         self._paths = [
-            (re.compile(re.escape(path).replace(r"\{id\}", r"[0-9a-fA-F-]{36}")), operations)
-            for path, operations in self.whole["paths"].items()
+            (_pattern(path), self.whole["paths"][path]) for path in sorted(self.whole["paths"], key=len)[::-1]
         ]
 
     def check(self, method: str, path: str, answer: Answer) -> None:
@@ -91,6 +91,10 @@ class Document:
         return found
 
 
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(name|key)\\\}", ".+", re.escape(path).replace(r"\{id\}", "[0-9a-fA-F-]{36}")))
+
+
 class Api:
     """Calls an application, and checks each answer."""
 
@@ -114,6 +118,11 @@ class Api:
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         media_type = "application/json" if content is not None else None
         return self.call("POST", path, data=content, content_type=media_type, headers=headers)
+
+    def put(self, path: str, body: Any) -> Answer:
+        """PUT a value as JSON, or bytes as they are."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.call("PUT", path, data=content, content_type="application/json")
 
     def delete(self, path: str) -> Answer:
         return self.call("DELETE", path)

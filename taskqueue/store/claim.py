@@ -28,7 +28,7 @@ class Wanted:
     worker: str
     limit: int
     lease: timedelta
-    after: str = ""  # the project at which the former claim ended, where there are many
+    after: str = ""  # the project at which the former claim ended
     flow_cap: int | None = None  # of flow keys that have none of their own
     share: Share | None = None
 
@@ -50,7 +50,7 @@ def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
     now = claims.enter(conn) + database.clock_offset()
     leasing = Leasing(wanted.worker, now, now + wanted.lease)
     folded = claims.fold(conn, now=now)
-    room, rota = Room(now, wanted.flow_cap, wanted.share), Rota(now)
+    room, rota = Room(now, wanted.flow_cap, wanted.share), Rota(now, after=wanted.after)
     tasks: list[Task] = []
     look = _Look(claims, conn, leasing, wanted.after)
     for found in look.rounds():
@@ -64,7 +64,9 @@ def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
     if looks := rota.looks():
         claims.look_again(conn, looks, now=now)
         room.draw(conn)
-    return Taken(tasks, look.after, rota.at_share, more=not folded)
+    # Where a full claim ended, not where its ring did: in claims of a few tasks, the rest of the ring had no turn yet.
+    after = rota.reached if len(tasks) == wanted.limit else look.after
+    return Taken(tasks, after, rota.at_share, more=not folded)
 
 
 class _Look:

@@ -25,6 +25,7 @@ def test_every_field_is_read_from_the_variable_of_its_name() -> None:
         "lambda_region": "eu-west-1",
         "lambda_endpoint": "http://127.0.0.1:8585",
         "allow_unsafe_database": "true",
+        "breaker": "off",
         "log_format": "json",
         "log_level": "debug",
         "lease_seconds": "30",

@@ -62,7 +62,7 @@ class Attempts:
             outcome = await self._outcome(held)
             if outcome is not None:
                 called, (outcome, settlement) = outcome, await self._concluded(held, outcome)
-                self._mark(held, called, outcome)
+                await self._mark(held, called, outcome)
                 if await self._settler.settle(settlement):
                     _tell(held, outcome, settlement)
         except Exception as error:  # the lease lapses, and reclaim settles what could not be settled here
@@ -132,13 +132,13 @@ class Attempts:
         except Exception as error:
             return decide(held.task, _surprise(held, error), now=held.now(), jitter=jitter, limits=self._limits)
 
-    def _mark(self, held: Held, outcome: Outcome, judged: Outcome) -> None:
-        """Before the settlement, which gives the place of a probe to the next one."""
+    async def _mark(self, held: Held, outcome: Outcome, judged: Outcome) -> None:
+        """Before the settlement, which makes room for the next attempt on the same host."""
         sign = sign_of(outcome, judged=judged)
         if sign is not Sign.NOTHING:
             started_at = held.task.started_at
             assert started_at is not None, "a claimed task has started"
-            self._breakers.mark(held.task.spec.project, origin_called(held.task), sign, started_at=started_at)
+            await self._breakers.mark(held.task.spec.project, origin_called(held.task), sign, started_at=started_at)
 
 
 def _judged(held: Held, outcome: Outcome) -> Outcome:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskqueue import telemetry
@@ -22,41 +25,63 @@ from taskqueue.worker.clock import ticks
 from taskqueue.worker.off_loop import StoreThread
 from taskqueue.worker.outage import Outage
 
-_SOON, _LATER = 0.02, 0.5  # seconds from a mark to its report
+_SOON, _LATER = 0.005, 0.5  # seconds from a mark to its report
 _FRESH = 1.0  # seconds for which a breaker that was found closed is taken to be so
+_PATIENCE = 1.0  # seconds that an attempt waits for its report
 _MOST_KNOWN = 10_000
-Marks = dict[Place, list[Mark]]
+_NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """When the calls on one origin had started whose ends were not reported yet."""
+
+    sound: list[datetime] = field(default_factory=list)
+    failed: list[datetime] = field(default_factory=list)
 
 
 class Breakers:
-    """``mark`` belongs to the event loop, and takes no time; the store is told on a thread of its own."""
+    """``mark`` belongs to the event loop; the store is told on a thread of its own."""
 
     def __init__(self, database: Database, *, on: bool = True) -> None:
         self._database, self._on = database, on
         self.thread = StoreThread("breakers")
         self._outage = Outage("breakers")
-        self._marks: Marks = {}
-        self._due_at = float("inf")
+        self._gathered: defaultdict[Place, _Gathered] = defaultdict(_Gathered)
+        self._due_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._reporting = False
+        self._told = asyncio.Event()  # once what is being gathered was reported, or could not be
         self._known: dict[Place, tuple[BreakerState, float]] = {}  # as last reported, and when
 
-    def mark(self, project: str, origin: str, sign: Sign, *, started_at: datetime) -> None:
-        """An attempt on ``origin`` is over that started at this time by the database's clock."""
+    async def mark(self, project: str, origin: str, sign: Sign, *, started_at: datetime) -> None:
+        """An attempt on ``origin`` is over that started at this time by the database's clock.
+
+        Returns at once but for a failure that its breaker should know of before the slot of the attempt is free: who
+        is claimed into it would run into the same.
+        """
         if sign is Sign.NOTHING or not self._on:
             return
-        place, failed = (project, origin), sign is Sign.FAILURE
-        its = self._marks.setdefault(place, [])
-        its.append(Mark(started_at, failed))
-        self._plan(_SOON if self._urgent(place, failed, len(its)) else _LATER)
+        place = (project, origin)
+        its = self._gathered[place]
+        if sign is Sign.LIFE:
+            its.sound.append(started_at)
+            if self._due_at == _NEVER or place in self._known:
+                self._plan(_SOON if self._found(place) is BreakerState.OPEN else _LATER)
+            return
+        its.failed.append(started_at)
+        if self._found(place) is BreakerState.CLOSED and len(its.failed) < FAILURES:
+            self._plan(_LATER)
+            return
+        self._plan(_SOON)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._told.wait()
 
-    def _urgent(self, place: Place, failed: bool, count: int) -> bool:
-        """Whether what the breaker makes of it might keep others from the same failure, or let them start."""
+    def _found(self, place: Place) -> BreakerState | None:
+        """The stored state as this worker last saw it; that it is closed is not believed for long."""
         state, seen_at = self._known.get(place, (None, 0.0))
-        if not failed:
-            return state is BreakerState.OPEN  # a probe, then
-        closed = state is BreakerState.CLOSED and ticks() - seen_at < _FRESH
-        return not closed or count >= FAILURES
+        return None if state is BreakerState.CLOSED and ticks() - seen_at > _FRESH else state
 
     def _plan(self, seconds: float) -> None:
         """Report within ``seconds``, or as soon as the report under way is over."""
@@ -74,31 +99,36 @@ class Breakers:
 
     def _send(self) -> None:
         loop = asyncio.get_running_loop()
-        marks, self._marks = self._marks, {}
-        self._due_at, self._timer, self._reporting = float("inf"), None, True
+        gathered, told = self._gathered, self._told
+        self._gathered, self._told = defaultdict(_Gathered), asyncio.Event()
+        self._due_at, self._timer, self._reporting = _NEVER, None, True
+
+        def over(noted: list[Noted] | None, error: BaseException | None) -> None:
+            told.set()
+            self._over(gathered, noted or [], error)
 
         def answer(noted: list[Noted] | None, error: BaseException | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(self._over, marks, noted, error)
+                loop.call_soon_threadsafe(over, noted, error)
 
-        self.thread.put(lambda: _report(self._database, marks), answer)
+        self.thread.put(lambda: _report(self._database, gathered), answer)
 
-    def _over(self, marks: Marks, noted: list[Noted] | None, error: BaseException | None) -> None:
+    def _over(self, places: Iterable[Place], noted: list[Noted], error: BaseException | None) -> None:
         self._reporting = False
         pause = 0.0
         if isinstance(error, Exception):
             pause = self._outage.struck(error)
         else:
             self._outage.over()
-            self._note(marks, noted or [])
-        if self._marks:
+            self._note(places, noted)
+        if self._due_at != _NEVER:
             self._set_timer(max(pause, self._due_at - ticks()))
 
-    def _note(self, marks: Marks, noted: list[Noted]) -> None:
+    def _note(self, places: Iterable[Place], noted: list[Noted]) -> None:
         now = ticks()
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
-        for place in marks:
+        for place in places:
             self._known.pop(place, None)
         for each in noted:
             after = each.after
@@ -106,21 +136,24 @@ class Breakers:
             _tell(each)
 
 
-def _report(database: Database, marks: Marks) -> list[Noted]:
-    """What became of every breaker that ``marks`` tell something. While all hosts are sound, that is one short look."""
-    telling = {place for place, its in marks.items() if any(mark.failed for mark in its)}
-    if sound := marks.keys() - telling:
+def _report(database: Database, gathered: Mapping[Place, _Gathered]) -> list[Noted]:
+    """What became of every breaker that they tell something. While all hosts are sound, that is one short look."""
+    telling = {place for place, its in gathered.items() if its.failed}
+    if sound := gathered.keys() - telling:
         with database.read() as conn:
             telling |= origins.heeded(conn, database, sound).keys()
     if not telling:
         return []
+    marks = {place: _marks(gathered[place]) for place in telling}
     with database.begin() as conn:
-        return origins.report(
-            conn,
-            database,
-            {place: marks[place] for place in telling},
-            jitter=random.random(),  # noqa: S311 - spreads load
-        )
+        return origins.report(conn, database, marks, jitter=random.random())  # noqa: S311 - spreads load
+
+
+def _marks(gathered: _Gathered) -> list[Mark]:
+    return [
+        *(Mark(started_at, failed=False) for started_at in gathered.sound),
+        *(Mark(started_at, failed=True) for started_at in gathered.failed),
+    ]
 
 
 def _tell(noted: Noted) -> None:

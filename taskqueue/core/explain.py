@@ -9,6 +9,7 @@ from taskqueue.core import forecast, judgement, sequel
 from taskqueue.core.asking import Asked, asked
 from taskqueue.core.forecast import Forecast
 from taskqueue.core.guidance import ADVICE, WORK, in_words
+from taskqueue.core.held_back import Hold
 from taskqueue.core.judgement import LastOutcome
 from taskqueue.core.lambda_function import EVENT_CAVEAT, is_event
 from taskqueue.core.outcome import Partial
@@ -20,11 +21,13 @@ from taskqueue.core.task import Task, TaskId, TaskState, WebhookEvent
 from taskqueue.core.terms import Limits
 from taskqueue.core.why import PATIENCE, Standing, begun_at, cut_off_at, due_at, ended, lapsed, why
 
+BlockerKind = Literal["time", "orderingKey", "worker", "attempt", "lapsedLease"] | Hold
+
 
 class Blocker(TypedDict):
     """One thing that keeps a task from going on."""
 
-    kind: Literal["time", "orderingKey", "worker", "attempt", "lapsedLease"]
+    kind: BlockerKind
     detail: str
     since: str | None
     until: str | None  # at the latest
@@ -105,14 +108,15 @@ def _blockers(task: Task, now: datetime, standing: Standing) -> list[Blocker]:
         )
     if due > now:
         found.append(_blocker("time", f"its time comes in {in_words(due - now)}", until=due))
-    elif not task.held and now - due > PATIENCE:
+    found += [_blocker(each.hold, each.detail, until=each.until) for each in standing.held_back]
+    if due <= now and not found and now - due > PATIENCE:
         detail = "no worker has taken it yet: see whether workers run, and whether all their slots are in use"
         found.append(_blocker("worker", detail, since=rfc3339(due)))
     return found
 
 
 def _blocker(
-    kind: Literal["time", "orderingKey", "worker", "attempt", "lapsedLease"],
+    kind: BlockerKind,
     detail: str,
     *,
     since: str | None = None,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from taskqueue.core import death, named_wait
 from taskqueue.core.asking import Asked, asked
 from taskqueue.core.guidance import error_in_words, in_words, times
+from taskqueue.core.held_back import HeldBack
 from taskqueue.core.judgement import by_verdict, meaning
 from taskqueue.core.lambda_function import is_event
 from taskqueue.core.shown import rfc3339
@@ -25,6 +26,7 @@ class Standing:
 
     lane_head: TaskId | None = None  # of a held task: the one that is first under its ordering key
     lease_until: datetime | None = None  # of a running one
+    held_back: Sequence[HeldBack] = ()  # of a waiting one: the limits that let nothing start now
     compensation_id: TaskId | None = None  # of a dead one: what was submitted because of its death
     attempts: Sequence[Attempt] = ()  # all that this generation has closed, oldest first
     chain: Sequence[Task] = ()  # of one that has ended: the task with all that follow from the same first one
@@ -81,6 +83,8 @@ def _why_waiting(task: Task, now: datetime, standing: Standing) -> str:
         head = f"task {standing.lane_head}" if standing.lane_head else "an older task"
         return f"It waits behind {head} of its ordering key, which has to end first."
     due = due_at(task, now)
+    if due <= now and standing.held_back:
+        return f"It is due, but {standing.held_back[0].detail}."
     last = task.last_attempt
     if task.progress.memory.asking is not None:
         return (

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Connection, bindparam, select
 
 from taskqueue.core.task import Task, TaskId, TaskState
 from taskqueue.core.why import Standing
+from taskqueue.store.held_back import held_back
 from taskqueue.store.schema import dead_letters, ready
 
 
-def standing(conn: Connection, task: Task) -> Standing:
+def standing(conn: Connection, task: Task, *, now: datetime) -> Standing:
     """How ``task`` stands now; call it in the transaction that read the task."""
     key = {"of_project": task.spec.project, "of_task": task.id}
     if task.state is TaskState.RUNNING:
         return Standing(lease_until=conn.execute(_LEASE_UNTIL, key).scalar())
-    if task.state is TaskState.QUEUED and task.held:
+    if task.state is TaskState.QUEUED and not task.held:
+        return Standing(held_back=tuple(held_back(conn, task, now=now)))
+    if task.state is TaskState.QUEUED:
         lane = {"lane_queue": task.spec.queue, "lane_key": task.spec.ordering_key}
         head = conn.execute(_LANE_HEAD, {**lane, "of_project": task.spec.project}).scalar()
         return Standing(lane_head=TaskId(head) if head is not None else None)

@@ -32,7 +32,8 @@ def explain_task(service: Service, call: Call) -> Reply:
         task = tasks.get(conn, call.caller.project, TaskId(call.thing()))
         if task is None:
             raise unknown_task()
-        now, stands = service.database.now(conn), standing(conn, task)
+        now = service.database.now(conn)
+        stands = standing(conn, task, now=now)
         tried = [
             attempt
             for generation, attempt in tasks.attempts(conn, call.caller.project, task.id)

@@ -19,6 +19,7 @@ from taskqueue.web.queue_resources import FlowKeyAnswer, flow_key_answer
 from taskqueue.web.queues import bounds
 from taskqueue.web.reading import either
 from taskqueue.web.service import Service
+from taskqueue.web.targets import flow_key_of
 
 _TAG = "flow keys"
 _KEY = re.compile(VISIBLE_ASCII)
@@ -74,7 +75,7 @@ def get_flow_key(service: Service, call: Call) -> Reply:
 )
 def define_flow_key(service: Service, call: Call) -> Reply:
     """The limits are those of the request and no others: one that is left out is gone. For a target whose tasks name
-    no key, define its origin, as `https://your-app.example:443`."""
+    no key, define its origin, as `https://your-app.example`."""
     asked = call.body(DefineFlowKey)
     flow_key = FlowKey(project=call.caller.project, key=_key(call), bounds=bounds(asked))
     with service.database.begin() as conn:
@@ -160,7 +161,7 @@ OPERATIONS = (
 
 
 def _key(call: Call) -> str:
-    return call.named(_KEY, VISIBLE_KEY)
+    return flow_key_of(call.named(_KEY, VISIBLE_KEY))
 
 
 def _set_paused(service: Service, call: Call, *, paused: bool) -> Reply:

@@ -18,7 +18,7 @@ from taskqueue.web.models import OnFailure, OnSuccess, QueuedTask, SubmitTask, T
 from taskqueue.web.policies import Reconcile, backoff_of, preset_of, reconcile_of, rules_of
 from taskqueue.web.problems import Faults
 from taskqueue.web.reading import either
-from taskqueue.web.targets import Sent, callable_target, check_function, checked_headers
+from taskqueue.web.targets import Sent, callable_target, check_function, checked_headers, flow_key_of
 from taskqueue.web.times import check_times
 from taskqueue.web.verdicts import verdicts_of
 
@@ -81,7 +81,7 @@ def _task(asked: QueuedTask, faults: Faults, context: Context, *, depth: int) ->
         queue=asked.queue,
         priority=asked.priority,
         ordering_key=either(asked.ordering_key, None),
-        flow_key=either(asked.flow_key, None),
+        flow_key=None if asked.flow_key is UNSET else flow_key_of(asked.flow_key),
         labels=tuple(dict.fromkeys(asked.labels)),
         metadata=kept_metadata,
         traceparent=_traceparent(context),

@@ -86,3 +86,13 @@ def checked_headers(
         faults.add(error.pointer, error.detail)
         return None
     return tuple(headers.items())
+
+
+def flow_key_of(key: str) -> str:
+    """``key``; or where it is the bare origin of a URL, that origin as tasks without a flow key have it, so that
+    `https://your-app.example` means all that is sent there."""
+    try:
+        target = parse_target(key, functions=True)
+    except InvalidTarget:
+        return key
+    return target.origin if target.path == "/" else key

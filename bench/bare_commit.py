@@ -60,6 +60,7 @@ class BareCommit:
 
 
 def _together(group: Sequence[Inserts]) -> Inserts:
-    """The rows of all, table by table; each of ``group`` has rows for the same tables."""
+    """The rows of all, table by table, with one wake; each of ``group`` has rows for the same tables."""
     by_table = zip(*(inserts.tables for inserts in group), strict=True)
-    return Inserts(tuple((same[0][0], [row for _, rows in same for row in rows]) for same in by_table))
+    tables = tuple((same[0][0], [row for _, rows in same for row in rows]) for same in by_table)
+    return Inserts(tables, group[0].wake)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import Table
 
 from taskqueue.core.settlement import Settlement
+from taskqueue.core.strand import strand_of
 from taskqueue.core.task import Task
 from taskqueue.store import rows
 from taskqueue.store.schema import attempts, endings, ready, tasks
@@ -19,9 +20,10 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Inserts:
-    """Rows for some tables, in the shape the driver takes them."""
+    """Rows for some tables, in the shape the driver takes them, and the one strand that is woken for all of them."""
 
     tables: tuple[tuple[Table, Sequence[Any]], ...]
+    wake: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def new_rows(plain: Plain, fresh: Sequence[Task]) -> Inserts:
         (
             (tasks, plain.shaped([rows.task_columns(task) for task in fresh])),
             (ready, plain.shaped([rows.ready_columns(task, lane_position=None) for task in fresh])),
-        )
+        ),
+        _wake(plain, fresh[0], fresh[0].not_before),
     )
 
 
@@ -86,10 +89,18 @@ def ends(plain: Plain, settled: Sequence[Settlement], *, now: datetime) -> Ends:
     history = [(attempts, [rows.attempt_columns(item.task, item.attempt) for item in settled if item.attempt])]
     if settled[0].ending:
         history.append((endings, [rows.ending_columns(item) for item in settled]))
+    first = settled[0]
+    wake = _wake(plain, first.task, now + first.wait) if first.wait is not None else None
     return Ends(
         plain.shaped([{**_lease(item), **_after(item, now)} for item in settled]),
-        Inserts(tuple((table, plain.shaped(columns)) for table, columns in history)),
+        Inserts(tuple((table, plain.shaped(columns)) for table, columns in history), wake),
     )
+
+
+def _wake(plain: Plain, task: Task, look_at: datetime | None) -> Any:
+    """All tasks that are handed over together wait in the strand of the first."""
+    (wake,) = plain.shaped([{"project": task.spec.project, "strand": strand_of(task.spec), "look_at": look_at}])
+    return wake
 
 
 def _lease(item: Settlement) -> Columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from uuid import uuid4
 import msgspec
 import psycopg
 from psycopg import sql
-from sqlalchemy import Table, make_url
+from sqlalchemy import Table, TextClause, make_url
 
 from bench.plain import Columns, Ends, Inserts
 from bench.work import LEASE
@@ -20,7 +21,6 @@ from taskqueue.store.schema import metadata, ready, tasks
 
 _encode = msgspec.json.Encoder().encode
 _POSTGRES = make_url("postgresql+psycopg://").get_dialect()()
-_CLAIM = str(claim_postgres._CLAIM.compile(dialect=_POSTGRES))
 _AFTER = ("not_before", "seq", "charged", "lost", "deferred", "memory")
 
 
@@ -39,7 +39,13 @@ class PlainPostgres:
         self._conn.commit()
 
     def claim(self, limit: int) -> int:
-        found = self._conn.execute(_CLAIM, _claim_values(limit)).fetchall()
+        run = self._conn.execute
+        (*_, now) = run(_ENTER).fetchone() or ()
+        run(_FOLD, {"now": now}).fetchall()
+        ((strand, project, *_),) = run(_DUE, {"now": now, "limit": 64}).fetchall()
+        found = run(_LEASE, _lease_values(project, strand, limit, now)).fetchall()
+        looks = [{"project": project, "strand": strand, "look_at": now, "drained": False, "blocked_on": None}]
+        run(_LOOK_AGAIN, {"looks": _encode(looks).decode(), "now": now})
         self._conn.commit()
         return len(found)
 
@@ -73,10 +79,12 @@ class PlainPostgres:
         self._conn.commit()
 
     def plan(self) -> str:
-        names: list[str] = re.findall(r"%\((\w+)\)s", _CLAIM)
+        names: list[str] = re.findall(r"%\((\w+)\)s", _LEASE)
         numbers = {name: f"${number}" for number, name in enumerate(dict.fromkeys(names), 1)}
-        statement = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], _CLAIM)
-        values = ", ".join(sql.Literal(_claim_values(100)[name]).as_string(self._conn) for name in numbers)
+        statement = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], _LEASE)
+        project, strand = self._conn.execute("select project, strand from ready limit 1").fetchone() or ("", 0)
+        given = _lease_values(project, strand, 100, datetime.now(UTC))
+        values = ", ".join(sql.Literal(given[name]).as_string(self._conn) for name in numbers)
         self._conn.execute("set local plan_cache_mode = force_generic_plan")
         self._conn.execute(f"prepare bench_claim as {statement}")
         explain = f"explain (analyze, buffers) execute bench_claim ({values})"
@@ -99,6 +107,8 @@ class PlainPostgres:
                 self._conn.execute(one, rows[0])
             else:
                 self._conn.execute(many, _bound(rows))
+        if inserts.wake:
+            self._conn.execute(_WAKE, inserts.wake)
 
     def _hot(self, one: str, many: str, ends: Ends) -> None:
         single = len(ends.leases) == 1
@@ -106,9 +116,15 @@ class PlainPostgres:
         assert cursor.rowcount == len(ends.leases), "every lease of the bench holds"
 
 
-def _claim_values(limit: int) -> dict[str, Any]:
-    head = str(uuid4())[:15]
-    return {"worker": "bench-2", "limit": limit, "lease": LEASE.total_seconds(), "offset": 0.0, "id_head": head}
+def _lease_values(project: str, strand: int, limit: int, now: datetime) -> dict[str, Any]:
+    return {
+        "offers": _encode([{"place": 0, "project": project, "strand": strand, "quota": limit}]).decode(),
+        "limit": limit,
+        "now": now,
+        "until": now + LEASE,
+        "worker": "bench-2",
+        "id_head": str(uuid4())[:15],
+    }
 
 
 def _bound(rows: Sequence[Any]) -> dict[str, str]:
@@ -139,6 +155,22 @@ def _type(table: Table, name: str) -> str:
     return str(table.c[name].type.compile(dialect=_POSTGRES))
 
 
+def _spelled(statement: TextClause) -> str:
+    """As psycopg wants to read it."""
+    return str(statement.compile(dialect=_POSTGRES))
+
+
+_ENTER, _FOLD, _DUE, _LEASE, _LOOK_AGAIN = map(
+    _spelled,
+    (
+        claim_postgres._ENTER,
+        claim_postgres._FOLD,
+        claim_postgres._DUE,
+        claim_postgres._LEASE,
+        claim_postgres._LOOK_AGAIN,
+    ),
+)
+_WAKE = "insert into wakes (project, strand, look_at) values (%(project)s, %(strand)s, %(look_at)s)"
 _LEASES = ("task_id", "project", "lease_token")
 _ONE = "task_id = %(task_id)s and project = %(project)s and lease_token = %(lease_token)s"
 _SAME = "ready.task_id = fresh.task_id and ready.project = fresh.project and ready.lease_token = fresh.lease_token"

@@ -10,12 +10,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Table, make_url
-from sqlalchemy.dialects import sqlite
 
 from bench.plain import Columns, Ends, Inserts
 from bench.work import LEASE
-from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store import claim_sqlite
+from taskqueue.store import sqlite as store
 from taskqueue.store.columns import to_micros
 from taskqueue.store.schema import metadata, ready, tasks
 
@@ -41,13 +40,15 @@ class PlainSqlite:
         self._conn.execute("commit")
 
     def claim(self, limit: int) -> int:
-        conn, now = self._conn, to_micros(datetime.now(UTC))
-        conn.execute("begin immediate")
-        found = conn.execute(str(_DUE), {**_DUE.params, "now": now, "limit": limit}).fetchall()
+        run, now = self._conn.execute, to_micros(datetime.now(UTC))
+        run("begin immediate")
+        ((strand, project, *_),) = run(claim_sqlite._DUE, (now, 64)).fetchall()
+        found = run(_WAITING, _waiting(project, strand, now, limit)).fetchall()
         until = now + LEASE.seconds * 1_000_000
-        fresh = [(uuid4().bytes, uuid4().bytes, until, now, "bench-2", row[0], DEFAULT_PROJECT) for row in found]
-        conn.executemany(claim_sqlite._LEASE, fresh)
-        conn.execute("commit")
+        fresh = [(uuid4().bytes, uuid4().bytes, until, now, "bench-2", row[0], project) for row in found]
+        self._conn.executemany(claim_sqlite._LEASE, fresh)
+        self._conn.executemany(claim_sqlite._LOOK_AGAIN, [(now, None, strand, project)])
+        run("commit")
         return len(found)
 
     def succeed(self, ends: Ends) -> None:
@@ -76,8 +77,9 @@ class PlainSqlite:
         self._conn.execute("commit")
 
     def plan(self) -> str:
-        values = {**_DUE.params, "now": to_micros(datetime.now(UTC)), "limit": 100}
-        lines = self._conn.execute(f"explain query plan {_DUE}", values).fetchall()
+        (project, strand) = self._conn.execute("select project, strand from ready limit 1").fetchone()
+        values = _waiting(project, strand, to_micros(datetime.now(UTC)), 100)
+        lines = self._conn.execute(f"explain query plan {_WAITING}", values).fetchall()
         return "\n".join(str(line[-1]) for line in lines)
 
     def groups(self) -> int:
@@ -97,6 +99,17 @@ class PlainSqlite:
     def _insert(self, inserts: Inserts) -> None:
         for table, rows in inserts.tables:
             self._conn.executemany(_insert(table.name, tuple(rows[0])), rows)
+        if inserts.wake:
+            self._wake({**inserts.wake, "now": to_micros(datetime.now(UTC))})
+
+    def _wake(self, wake: Columns) -> None:
+        if not self._conn.execute(store._WAKE, wake).rowcount:
+            self._conn.execute(store._MAKE_STRAND, wake)
+
+
+def _waiting(project: str, strand: int, now: int, limit: int) -> Columns:
+    constants = claim_sqlite._WAITING.constants
+    return {**constants, "strand": strand, "of_project": project, "now": now, "limit": limit}
 
 
 def _plain(value: Any) -> Any:
@@ -111,7 +124,7 @@ def _insert(table: str, names: tuple[str, ...]) -> str:
     return f'insert into "{table}" ({columns}) values ({", ".join(f":{name}" for name in names)})'
 
 
-_DUE = claim_sqlite._DUE.compile(dialect=sqlite.dialect(paramstyle="named"))
+_WAITING = claim_sqlite._WAITING.text
 _ONE = "task_id = :task_id and project = :project and lease_token = :lease_token"
 _FREE = "lease_token = null, lease_until = null, attempt_id = null, started_at = null, worker = null"
 _DELETE = f"delete from ready where {_ONE}"

@@ -40,12 +40,12 @@ class Query:
 
     def __init__(self, select: Select[Any]) -> None:
         compiled = select.compile(dialect=sqlite.dialect(paramstyle="named"))
-        self._text, self._constants = str(compiled), compiled.params
+        self.text, self.constants = str(compiled), compiled.params
         self._conversions = _conversions((column.type for column in select.selected_columns), _FROM_DRIVER)
         self._make = record(tuple(column.name for column in select.selected_columns))._make
 
     def all(self, conn: Connection, parameters: Mapping[str, Any]) -> list[Any]:
-        found = driver(conn).execute(self._text, {**self._constants, **parameters})
+        found = driver(conn).execute(self.text, {**self.constants, **parameters})
         return [self._make(_converted(row, self._conversions)) for row in found]
 
 

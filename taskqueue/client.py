@@ -102,7 +102,9 @@ class NewTask(TypedDict, total=False):
     expires_in: Span | None
     expires_at: datetime | str | None
     queue: str | None
+    priority: int | None
     ordering_key: str | None
+    flow_key: str | None
     labels: Sequence[str] | None
     metadata: Json | None
     idempotency_key: str | None
@@ -425,13 +427,9 @@ def _wire(name: str, value: Any) -> Any:
             raise ValueError(f"{name} needs a time zone: write datetime.now(UTC), not datetime.now()")
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Mapping):
-        return {_camel(key): _wire(key, item) for key, item in value.items() if item is not None or key in NULLABLE}
+        given = [(key.split("_"), key, item) for key, item in value.items() if item is not None or key in NULLABLE]
+        return {words[0] + "".join(map(str.title, words[1:])): _wire(key, item) for words, key, item in given}
     return [_wire(name, item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.title() for word in rest)
 
 
 def _json(value: Any) -> str:

@@ -18,6 +18,8 @@ COMMANDS = {
     "submit": "taskqueue.cli.submit:submit",
     "tasks": "taskqueue.cli.tasks:tasks",
     "dead": "taskqueue.cli.dead_letters:dead",
+    "queues": "taskqueue.cli.queues:queues",
+    "flow-keys": "taskqueue.cli.flow_keys:flow_keys",
     "breakers": "taskqueue.cli.breakers:breakers",
     "simulate": "taskqueue.cli.simulate:simulate",
     "outcomes": "taskqueue.cli.outcomes:outcomes",

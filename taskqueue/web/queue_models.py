@@ -39,7 +39,7 @@ class RateLimit(Model):
 
 
 class DefineFlowKey(Model):
-    """What holds for all that shares the key; what is left out is without limit."""
+    """What holds for all that shares the key; what is left out has no limit of its own."""
 
     concurrency: (
         Annotated[int, about("So many may run at once, on all workers together", ge=1, le=_MOST)] | UnsetType

@@ -40,12 +40,13 @@ def sections(text: str) -> Iterator[tuple[str, list[Curl]]]:
 def _read(command: str) -> Curl:
     expected = _EXPECTED.search(command)
     words = iter(shlex.split(command[: expected.start()] if expected else command))
+    method: str | None = None
     assert next(words) == "curl"
     found = Curl(url="", expected=int(expected[1]) if expected else None)
     for word in words:
         match word:
             case "-X":
-                found.method = next(words)
+                method = next(words)
             case "-H":
                 name, _, value = next(words).partition(": ")
                 found.headers[name] = value
@@ -56,4 +57,5 @@ def _read(command: str) -> Curl:
                 found.url = url
             case other:
                 raise AssertionError(f"the document uses curl in a way this reader does not know: {other}")
+    found.method = method or found.method
     return found

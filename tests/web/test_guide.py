@@ -12,6 +12,7 @@ from taskqueue.store.database import Database
 from taskqueue.web.app import OPERATIONS
 from taskqueue.web.models import FindDeadLetters, FindTasks, OnFailure, OnSuccess, Redrive, RedriveMany, SubmitTask
 from taskqueue.web.policies import Reconcile, RetryRule
+from taskqueue.web.queue_models import DefineFlowKey, DefineQueue, RateLimit
 from taskqueue.web.reading import Model
 from taskqueue.web.verdicts import VerdictRule, VerdictWhen
 from tests.support.builders import answer as answered
@@ -20,7 +21,7 @@ from tests.web.contract import Api, Document
 from tests.web.curl import sections
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-MODELS = (SubmitTask, FindTasks, FindDeadLetters, Redrive, RedriveMany)
+MODELS = (SubmitTask, FindTasks, FindDeadLetters, Redrive, RedriveMany, DefineQueue, DefineFlowKey, RateLimit)
 NAMED = set(re.findall(r"`([A-Za-z0-9]+)(?:=\w+)?`", GUIDE))
 
 
@@ -58,11 +59,17 @@ def test_every_field_is_named(model: type[Model], document: Document) -> None:
 
 def test_every_path_is_called() -> None:
     called = {
-        (curl.method, re.sub(r"\$(TASK|DEAD|OPERATION)", "{id}", curl.url).removeprefix("$API").partition("?")[0])
+        (curl.method, _generic(curl.url.removeprefix("$API").partition("?")[0]))
         for _, commands in sections(GUIDE)
         for curl in commands
     }
     assert {(operation.method, operation.path) for operation in OPERATIONS} - called == set()
+
+
+def _generic(path: str) -> str:
+    path = re.sub(r"\$(TASK|DEAD|OPERATION)", "{id}", path)
+    path = re.sub(r"(?<=/v1/queues/)[^/]+", "{name}", path)
+    return re.sub(r"(?<=/v1/flow-keys/).+?(?=(/pause|/resume|/purge)?$)", "{key}", path)
 
 
 def test_nothing_is_named_that_is_not_built() -> None:

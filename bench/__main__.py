@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from bench import api, backlog, claim, deliver, drain, settle, submit
+from bench import api, backlog, claim, deliver, drain, fair, settle, submit
 from bench.databases import NAMES, Place, place
 from bench.report import Plan, Row, heading, legend, line, machine
 from bench.sizes import DEFAULT, FULL, TINY, Sizes
@@ -21,6 +21,7 @@ OF_A_DATABASE: dict[str, Callable[[Place, Sizes], Iterator[Row | Plan]]] = {
     "api": api.measure,
     "drain": drain.measure,
     "backlog": backlog.measure,
+    "fair": fair.measure,
 }
 PARTS = ("deliver", *OF_A_DATABASE)
 

@@ -12,7 +12,7 @@ from functools import partial
 from statistics import median
 from typing import TypeVar
 
-from bench.report import Figure, Row
+from bench.report import HALF, Figure, Row
 from bench.sizes import Sizes
 
 
@@ -117,9 +117,11 @@ def compare(
     sizes: Sizes,
     prepare: Callable[[], None] | None = None,
     unlike: Collection[str] = (),
+    least: float = HALF,
 ) -> list[Row]:
-    """One row for each bare part; those in ``unlike`` are not like for like. ``prepare`` runs before every round,
-    unmeasured.
+    """One row for each bare part; those in ``unlike`` are not like for like, of the others ours is to reach ``least``.
+
+    ``prepare`` runs before every round, unmeasured.
 
     The first round only warms up, unless it is the only one. A slow machine gets fewer rounds than ``sizes`` asks for.
     """
@@ -147,6 +149,7 @@ def compare(
             bare=_figure(samples[name]),
             ratios=tuple(_rate(a) / _rate(b) for a, b in zip(own, samples[name], strict=True)),
             like_for_like=name not in unlike,
+            least=least,
         )
         for name in bare
     ]

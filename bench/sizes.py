@@ -20,6 +20,9 @@ class Sizes:
     drained: int  # tasks
     gentle: int  # tasks, one at a time
     backlog: int  # tasks that wait
+    engine: int  # tasks that are claimed and settled, by all claimers together
+    dead: int  # due tasks of each dead host
+    waiting: int  # due tasks of each key that is busy
     plans: bool = False
 
 
@@ -34,6 +37,9 @@ DEFAULT = Sizes(
     drained=2000,
     gentle=25,
     backlog=100_000,
+    engine=12_000,
+    dead=10_000,
+    waiting=100,
 )
 TINY = Sizes(
     rounds=1,
@@ -46,5 +52,10 @@ TINY = Sizes(
     drained=50,
     gentle=2,
     backlog=300,
+    engine=400,
+    dead=20,
+    waiting=2,
 )
-FULL = replace(DEFAULT, rounds=10, patience=60.0, backlog=1_000_000, plans=True)
+FULL = replace(
+    DEFAULT, rounds=10, patience=60.0, backlog=1_000_000, engine=40_000, dead=100_000, waiting=300, plans=True
+)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from bench.report import NOT_LIKE_FOR_LIKE, UNDER_HALF, Figure, Row
+from bench.report import NOT_LIKE_FOR_LIKE, UNDER, Figure, Row
 from tests.support.databases import PostgresServer
 from tests.support.project import ROOT
 
-PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "backlog"}
+PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "backlog", "fair"}
 
 
 @pytest.mark.e2e
@@ -35,7 +35,7 @@ def test_every_part_of_the_bench_prints_a_ratio(database: str, postgres_server: 
 
 def test_only_a_row_that_is_like_for_like_is_marked_as_under_a_half() -> None:
     under = Row(part="api", database="sqlite", case="", against="", ours=Figure(1.0), bare=Figure(10.0), ratios=(0.1,))
-    assert under.mark == UNDER_HALF
+    assert under.mark == UNDER
     assert replace(under, like_for_like=False).mark == NOT_LIKE_FOR_LIKE
     assert replace(under, ratios=(0.5,)).mark == " "
 

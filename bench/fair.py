@@ -1,0 +1,160 @@
+"""The engine alone, claim and settle, where it has to be fair: caps, order, dead hosts, and a key that was idle."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
+from subprocess import Popen
+
+from bench.children import child
+from bench.claimer import BATCH, IDLE_KEY, finish, start
+from bench.crowd import Line, break_off, broken, cap, fill_slot, gather, in_order, lines
+from bench.databases import WAIT, Place
+from bench.plain import Plain
+from bench.report import Row
+from bench.rounds import Sample, compare
+from bench.sizes import Sizes
+from bench.work import new_task
+from taskqueue.core.task import NewTask
+from taskqueue.store.database import Database
+from taskqueue.store.group_commit import GroupCommit
+from taskqueue.store.submissions import Submission
+
+CLAIMERS = (1, 2, 4)
+KEYS = 1000
+ORDERING_KEYS = 10_000
+DEAD = 10
+CAP = 10
+_WARM = 0.5  # seconds in which the claimers get going
+_SETTLED_IN = 20.0  # seconds: far more than a case takes
+_CAPPED, _ORDERED, _DEAD_HOSTS = 0.60, 0.45, 0.95  # what each is to reach of the same without
+
+
+def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
+    with place.open() as database, place.plain() as plain, ExitStack() as stack:
+        started = [stack.enter_context(child("bench.claimer", place.url)) for _ in range(max(CLAIMERS))]
+        for claimers in CLAIMERS:
+            engine = _Engine(database, plain, started[:claimers], sizes)
+            yield from _throughput(place, engine, sizes)
+        yield from _idle_key(place, _Engine(database, plain, started[:2], sizes), sizes)
+
+
+def _throughput(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
+    several = "1 claimer" if len(engine.claimers) == 1 else f"{len(engine.claimers)} claimers"
+    case = partial(compare, part="fair", database=place.name, sizes=sizes)
+    one = {"one strand, no cap": engine.one_strand}
+    yield from case(case=f"{KEYS:,} capped keys, {several}", ours=engine.capped, bare=one, least=_CAPPED)
+    yield from case(case=f"order, {several}", ours=engine.ordered, bare=one, least=_ORDERED)
+    dead = f"the same without {DEAD} dead hosts, {sizes.dead:,} due each"
+    yield from case(case=f"dead, {several}", ours=engine.dead, bare={dead: engine.healthy}, least=_DEAD_HOSTS)
+
+
+def _idle_key(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
+    alone = "nothing else waits"
+    yield from compare(
+        part="fair",
+        database=place.name,
+        case="a new task, idle key",
+        ours=engine.woken_among_many,
+        bare={alone: engine.woken_alone},
+        unlike={alone},
+        sizes=sizes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """Some processes that claim and settle. Every side lays out its own tasks first, unmeasured."""
+
+    database: Database
+    plain: Plain
+    claimers: Sequence[Popen[str]]
+    sizes: Sizes
+
+    def one_strand(self) -> Sample:
+        return self._measured(lambda: gather(self.database, lines("one", 1), each=self._count))
+
+    def capped(self) -> Sample:
+        def lay_out() -> None:
+            self._gather(lines("key", KEYS))
+            cap(self.database, lines("key", KEYS), at=CAP)
+
+        return self._measured(lay_out)
+
+    def ordered(self) -> Sample:
+        return self._measured(lambda: self._gather(in_order("ordered", ORDERING_KEYS)))
+
+    def healthy(self) -> Sample:
+        return self._measured(lambda: self._gather(lines("key", KEYS)))
+
+    def dead(self) -> Sample:
+        """Half of the dead hosts have an open breaker, and half a cap that is full."""
+
+        def lay_out() -> None:
+            hosts = broken("dead", DEAD)
+            gather(self.database, hosts, each=self.sizes.dead)
+            break_off(self.database, hosts[: DEAD // 2])
+            cap(self.database, hosts[DEAD // 2 :], at=1)
+            fill_slot(self.database, hosts[DEAD // 2 :])
+            self._gather(lines("key", KEYS))
+
+        return self._measured(lay_out)
+
+    def woken_among_many(self) -> Sample:
+        """From the commit of a task until it is leased, while the claimers have all they can do with others."""
+        self.plain.empty()
+        gather(self.database, lines("key", KEYS), each=self.sizes.waiting)
+        cap(self.database, lines("key", KEYS), at=CAP)
+        return self._woken()
+
+    def woken_alone(self) -> Sample:
+        self.plain.empty()
+        return self._woken()
+
+    @property
+    def _count(self) -> int:
+        """As many as are settled, and some more, so that no claim comes back short."""
+        return self.sizes.engine + 2 * BATCH * len(self.claimers)
+
+    def _gather(self, waiting: list[Line]) -> None:
+        gather(self.database, waiting, each=-(-self._count // len(waiting)) + 1)
+
+    def _measured(self, lay_out: Callable[[], None]) -> Sample:
+        self.plain.empty()
+        lay_out()
+        self.plain.tidy()
+        began = time.perf_counter()
+        start(self.claimers, count=self.sizes.engine // len(self.claimers), seconds=_SETTLED_IN)
+        done = finish(self.claimers)
+        seconds = time.perf_counter() - began
+        count = sum(each.count for each in done)
+        assert count == self.sizes.engine // len(self.claimers) * len(self.claimers), (
+            "all that was asked for is settled"
+        )
+        return Sample(count, seconds, sum(each.cpu for each in done), [it for each in done for it in each.claims])
+
+    def _woken(self) -> Sample:
+        self.plain.tidy()
+        start(self.claimers, count=10**9, seconds=2 * _WARM + self.sizes.gentle * 0.04)
+        time.sleep(_WARM)
+        committer = GroupCommit(self.database, wait=WAIT)
+        committed: dict[str, float] = {}
+        for number in range(self.sizes.gentle):
+            time.sleep(random.uniform(0.02, 0.04))
+            receipt = committer.submit(Submission(tasks=(_on_key(number),)))
+            committed[str(receipt.tasks[0].id)] = time.monotonic()
+        committer.close()
+        leased_at = {id_: at for each in finish(self.claimers) for id_, at in each.leased_at.items()}
+        over = time.monotonic()  # what nobody came to has waited at least until now
+        waited = [leased_at.get(id_, over) - at for id_, at in committed.items()]
+        return Sample(1, median(waited), latencies=waited)
+
+
+def _on_key(number: int) -> NewTask:
+    task = new_task()
+    return replace(task, spec=replace(task.spec, flow_key=f"{IDLE_KEY}-{number}"))

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Executable, bindparam, func, select
 
 from taskqueue.core import lifecycle
-from taskqueue.core.task import Kind, TaskId, TaskState
+from taskqueue.core.task import WEBHOOK_QUEUE, Kind, TaskId, TaskState
 from taskqueue.store import loading
 from taskqueue.store.bulk import Portion, Step
 from taskqueue.store.database import Database
@@ -95,22 +95,22 @@ def _cancel_all(conn: Connection, database: Database, project: str, ids: Sequenc
 
 def _counts(in_strands: ColumnElement[str], in_ready: ColumnElement[str]) -> tuple[Executable, Executable]:
     """What may start, and what is held: each has an index of its own."""
-    its = (ready.c.project == bindparam("of_project"), _NO_WEBHOOK)
-    count = select(func.count()).select_from(ready)
-    return (
-        count.where(WAITING, *its, ready.c.strand.in_(strands_with(in_strands, in_ready))),
-        count.where(*its, in_ready == bindparam("of_name"), ready.c.ordering_key.is_not(None), ready.c.held),
+    mine, count = ready.c.project == bindparam("of_project"), select(func.count()).select_from(ready)
+    # Told apart by their strands and not by their kind, which is in no index: there may be a million rows to count.
+    webhooks = select(strands.c.id).where(
+        strands.c.project == bindparam("of_project"), strands.c.queue == WEBHOOK_QUEUE
     )
+    its = (ready.c.strand.in_(strands_with(in_strands, in_ready)), ready.c.strand.not_in(webhooks))
+    held = (in_ready == bindparam("of_name"), ready.c.ordering_key.is_not(None), ready.c.held)
+    return count.where(WAITING, mine, *its), count.where(mine, *held)
 
 
-# Whoever was promised a webhook gets it, even if its host is a flow key that somebody purges.
-_NO_WEBHOOK = ready.c.kind == Kind.TASK
 _OF_QUEUE = _counts(strands.c.queue, ready.c.queue)
 _OF_FLOW_KEY = _counts(strands.c.flow_key, ready.c.flow_key)
 _LIVING = (
     select(ready.c.task_id, ready.c.queue, ready.c.flow_key, ready.c.ordering_key, ready.c.lease_token)
     .where(
-        _NO_WEBHOOK,
+        ready.c.kind == Kind.TASK,  # whoever was promised a webhook gets it, even if its host is purged
         ready.c.project == bindparam("of_project"),
         ready.c.task_id > bindparam("after"),
         ready.c.task_id < bindparam("before"),

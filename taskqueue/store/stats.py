@@ -24,6 +24,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from taskqueue.core.task import Kind
 from taskqueue.store.database import Database
 from taskqueue.store.schema import NEVER_DIED, ONCE_DIED, WAITING, endings, ready, strands, tasks, wakes
 
@@ -245,13 +246,17 @@ _FLOW_KEY = _Kind(_standing(strands.c.flow_key, ready.c.flow_key, []), _ended_by
 _NEWEST = select(tasks.c.id).where(*_TASKS, tasks.c.queue == _NAME).order_by(tasks.c.id.desc())
 _ARRIVED = select(func.count()).select_from(_NEWEST.limit(_MOST).subquery())
 _NTH_ARRIVED = _NEWEST.offset(bindparam("nth")).limit(1)
-_NEWEST_OF_ALL = (
-    select(_FLOW_KEY_OF_TASK.label("name"), tasks.c.created_at)
-    .where(*_TASKS)
+# One for each kind, by which the index on the newest starts.
+_NEWEST_OF_KINDS = [
+    select(_FLOW_KEY_OF_TASK.label("name"), tasks.c.created_at, tasks.c.id)
+    .where(*_TASKS, tasks.c.kind == kind)
     .order_by(tasks.c.id.desc())
     .limit(_MOST)
     .subquery()
-)
+    for kind in Kind
+]
+_OF_BOTH = union_all(*(select(part) for part in _NEWEST_OF_KINDS)).subquery()
+_NEWEST_OF_ALL = select(_OF_BOTH).order_by(_OF_BOTH.c.id.desc()).limit(_MOST).subquery()
 _ARRIVED_BY_FLOW_KEY = select(
     _NEWEST_OF_ALL.c.name, func.count().label("size"), func.min(_NEWEST_OF_ALL.c.created_at).label("oldest")
 ).group_by(_NEWEST_OF_ALL.c.name)

@@ -75,3 +75,17 @@ class PostgresListener:
         if conn is not None:
             with suppress(psycopg.Error):
                 conn.close()
+
+
+class Deaf:
+    """Hears nothing, for there is no session to listen with: whoever waits looks by himself."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def wait(self, timeout: float) -> bool:
+        self._closed.wait(timeout)
+        return False
+
+    def close(self) -> None:
+        self._closed.set()

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy import exc as sqlalchemy_exc
 
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, WrongRevision
+from taskqueue.store.pooler import Pooler
 
 VERSION_TABLE = "taskqueue_revision"  # not Alembic's default: the database may hold another application's revisions
 _LOCK = 0x7461736B71  # any number, as long as every version of taskqueue takes the same
@@ -114,8 +115,9 @@ def _make_private(file: Path) -> None:
 
 
 def _postgres(url: URL) -> Engine:
+    plain, pooler = Pooler.of(url.set(drivername="postgresql+psycopg"))
     return create_engine(
-        url.set(drivername="postgresql+psycopg"),
+        pooler.direct if pooler is not None and pooler.direct is not None else plain,
         poolclass=NullPool,
         connect_args={"application_name": "taskqueue migrate", "connect_timeout": 10},
     )

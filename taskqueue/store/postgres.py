@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -36,8 +36,9 @@ from taskqueue.core.task import Lease
 from taskqueue.store.claim_postgres import PostgresClaims
 from taskqueue.store.columns import Id, Instant
 from taskqueue.store.dialect import Changes, Claims, Guard, Hint, Lane, Listener
-from taskqueue.store.listen_postgres import CHANNEL, PostgresListener
+from taskqueue.store.listen_postgres import CHANNEL, Deaf, PostgresListener
 from taskqueue.store.overdue import Overdue
+from taskqueue.store.pooler import Pooler
 from taskqueue.store.postgres_driver import changed_role, driver, execute
 from taskqueue.store.schema import wakes
 
@@ -53,7 +54,7 @@ _RISKS = {
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")
 _TRANSIENT_STATES = ("40001", "40P01", "55P03", "25006", "25P03", "25P04")
 # Every write finds its rows by key. A plan made while a table was small, and kept, would scan it once it is large.
-_BY_KEY = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+_BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 _SESSION = {
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -68,12 +69,12 @@ class Postgres:
     name = "postgresql"
 
     def __init__(self, url: URL, *, wait: timedelta, pool_size: int) -> None:
-        self._url = url.set(drivername="postgresql+psycopg")
+        self._url, self._pooler = Pooler.of(url.set(drivername="postgresql+psycopg"))
         self._wait, self._pool_size = wait, pool_size
         self._overdue = Overdue(wait * 5)  # beyond the server's statement timeout
 
     def engines(self) -> tuple[Engine, Engine]:
-        return self._engine("read committed", _BY_KEY), self._engine("repeatable read, read only", "")
+        return self._engine("read committed", _BY_KEY), self._engine("repeatable read, read only", {})
 
     def turn(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -144,14 +145,31 @@ class Postgres:
             driver(conn).execute(f"{told}commit", prepare=False)
 
     def listener(self, hints: frozenset[Hint]) -> Listener:
-        return PostgresListener(self._url, hints)
+        if self._pooler is None:
+            return PostgresListener(self._url, hints)
+        return PostgresListener(self._pooler.direct, hints) if self._pooler.direct is not None else Deaf()
 
-    def _engine(self, mode: str, planner: str) -> Engine:
+    def _engine(self, mode: str, planner: Mapping[str, str]) -> Engine:
         milliseconds = int(self._wait / timedelta(milliseconds=1))
-        options = (
-            f"-c statement_timeout={milliseconds * 4} -c lock_timeout={milliseconds}"
-            f" -c idle_in_transaction_session_timeout={milliseconds * 8} -c jit=off -c timezone=UTC{planner}"
-        )
+        session = {
+            "statement_timeout": str(milliseconds * 4),
+            "lock_timeout": str(milliseconds),
+            "idle_in_transaction_session_timeout": str(milliseconds * 8),
+            "jit": "off",
+            "timezone": "UTC",
+            **planner,
+        }
+        begin = f"begin isolation level {mode}; "
+        connect_args: dict[str, Any] = {
+            **_SESSION,
+            "connect_timeout": max(1, round(self._wait.total_seconds())),
+            "tcp_user_timeout": str(milliseconds * 4),
+        }
+        if self._pooler is None:
+            connect_args["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
+        else:  # the next transaction may be given another session, where neither settings nor statements are known
+            begin += "".join(f"set local {name} = '{value}'; " for name, value in session.items())
+            connect_args["prepare_threshold"] = None
         engine = create_engine(
             self._url,
             isolation_level="AUTOCOMMIT",  # transactions begin in _begin, with more than SQLAlchemy would say
@@ -159,28 +177,24 @@ class Postgres:
             max_overflow=0,
             pool_timeout=self._wait.total_seconds(),
             hide_parameters=True,  # errors are logged, and these are payloads and credentials
-            connect_args={
-                **_SESSION,
-                "options": options,
-                "connect_timeout": max(1, round(self._wait.total_seconds())),
-                "tcp_user_timeout": str(milliseconds * 4),
-            },
+            connect_args=connect_args,
         )
-        event.listen(engine, "begin", lambda conn: _begin(conn, mode))
+        event.listen(engine, "begin", lambda conn: _begin(conn, begin))
         event.listen(engine, "handle_error", _note_role_change)
         self._overdue.watch(engine)
         return engine
 
 
-def _begin(conn: Connection, mode: str) -> None:
+def _begin(conn: Connection, begin: str) -> None:
     """Begin and read the clock in one message; asking for each of them would cost a round trip of its own."""
     try:
-        cursor = driver(conn).execute(f"begin isolation level {mode}; select clock_timestamp()", prepare=False)
+        cursor = driver(conn).execute(f"{begin}select clock_timestamp()", prepare=False)
     except psycopg.OperationalError:
         # The server went away while this connection lay idle, and so did those beside it.
         conn.engine.dispose()
         raise
-    cursor.nextset()
+    while cursor.nextset():
+        pass
     conn.info[_NOW] = cursor.fetchone()[0]
 
 

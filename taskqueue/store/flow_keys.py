@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select
+from sqlalchemy import Connection, bindparam, delete, exists, select
 
 from taskqueue.core.queue import FlowKey
 from taskqueue.store import strands
@@ -12,7 +12,6 @@ from taskqueue.store.database import Database
 from taskqueue.store.limits import NO_TOKENS, bounds_columns, bounds_of, put
 from taskqueue.store.queues import read_name, write_name
 from taskqueue.store.schema import flow_keys, ready
-from taskqueue.store.schema import strands as strands_table
 from taskqueue.store.search import Page
 from taskqueue.store.stats import strands_with
 
@@ -23,7 +22,8 @@ def find(conn: Connection, project: str, key: str) -> FlowKey | None:
     row = conn.execute(_ONE, asked).one_or_none()
     if row is not None:
         return _flow_key(row)
-    return FlowKey(project=project, key=key) if conn.execute(_IN_USE, asked).scalar() else None
+    used = conn.execute(_RUNS, asked).scalar() or strands_with(conn, project, flow_key=key)
+    return FlowKey(project=project, key=key) if used else None
 
 
 def search(conn: Connection, project: str, *, cursor: str | None, limit: int) -> Page[FlowKey]:
@@ -87,9 +87,12 @@ _PAGE = (
     .order_by(flow_keys.c.key)
     .limit(bindparam("limit"))
 )
-_LEASED = select(1).where(
-    ready.c.project == bindparam("of_project"),
-    ready.c.flow_key == bindparam("of_name"),
-    ready.c.lease_token.is_not(None),
+_RUNS = select(
+    exists(
+        select(1).where(
+            ready.c.project == bindparam("of_project"),
+            ready.c.lease_token.is_not(None),
+            ready.c.flow_key == bindparam("of_name"),
+        )
+    )
 )
-_IN_USE = select(or_(exists(strands_with(strands_table.c.flow_key, ready.c.flow_key)), exists(_LEASED)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Executable, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from taskqueue.core import lifecycle
 from taskqueue.core.task import WEBHOOK_QUEUE, Kind, TaskId, TaskState
@@ -15,7 +15,7 @@ from taskqueue.store import loading
 from taskqueue.store.bulk import Portion, Step
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Lane
-from taskqueue.store.schema import WAITING, ready, strands
+from taskqueue.store.schema import WAITING, ready
 from taskqueue.store.settlements import settle
 from taskqueue.store.stats import strands_with
 
@@ -33,9 +33,14 @@ class Waiting:
 
 def count(conn: Connection, project: str, wanted: Waiting) -> int:
     """How many wait."""
-    asked = {"of_project": project, "of_name": wanted.queue or wanted.flow_key}
-    statements = _OF_QUEUE if wanted.queue is not None else _OF_FLOW_KEY
-    return sum(conn.execute(statement, asked).scalar_one() for statement in statements)
+    asked = {"of_project": project, "of_queue": wanted.queue, "of_flow_key": wanted.flow_key}
+    found: int = conn.execute(_HELD_IN_QUEUE if wanted.queue is not None else _HELD_WITH_FLOW_KEY, asked).scalar_one()
+    webhooks = {id_ for ids in strands_with(conn, project, queue=WEBHOOK_QUEUE) for id_ in ids}
+    for ids in strands_with(conn, project, queue=wanted.queue, flow_key=wanted.flow_key):
+        # Told apart by their strands and not by their kind, which is in no index: there may be a million rows to count.
+        its = [id_ for id_ in ids if id_ not in webhooks]
+        found += conn.execute(_WAITING_IN, {"of_project": project, "strands": its}).scalar_one()
+    return found
 
 
 def step(conn: Connection, database: Database, wanted: Waiting, portion: Portion) -> Step:
@@ -93,25 +98,16 @@ def _cancel_all(conn: Connection, database: Database, project: str, ids: Sequenc
     return [True if id_ in cancelled else None for id_ in ids]
 
 
-def _counts(in_strands: ColumnElement[str], in_ready: ColumnElement[str]) -> tuple[Executable, Executable]:
-    """What may start, and what is held: each has an index of its own."""
-    mine, count = ready.c.project == bindparam("of_project"), select(func.count()).select_from(ready)
-    # Told apart by their strands and not by their kind, which is in no index: there may be a million rows to count.
-    webhooks = select(strands.c.id).where(
-        strands.c.project == bindparam("of_project"), strands.c.queue == WEBHOOK_QUEUE
-    )
-    its = (ready.c.strand.in_(strands_with(in_strands, in_ready)), ready.c.strand.not_in(webhooks))
-    held = (in_ready == bindparam("of_name"), ready.c.ordering_key.is_not(None), ready.c.held)
-    return count.where(WAITING, mine, *its), count.where(mine, *held)
-
-
-_OF_QUEUE = _counts(strands.c.queue, ready.c.queue)
-_OF_FLOW_KEY = _counts(strands.c.flow_key, ready.c.flow_key)
+_OF_PROJECT, _COUNT = ready.c.project == bindparam("of_project"), select(func.count()).select_from(ready)
+_WAITING_IN = _COUNT.where(WAITING, _OF_PROJECT, ready.c.strand.in_(bindparam("strands", expanding=True)))
+_HELD = _COUNT.where(_OF_PROJECT, ready.c.ordering_key.is_not(None), ready.c.held)
+_HELD_IN_QUEUE = _HELD.where(ready.c.queue == bindparam("of_queue"))
+_HELD_WITH_FLOW_KEY = _HELD.where(ready.c.flow_key == bindparam("of_flow_key"))
 _LIVING = (
     select(ready.c.task_id, ready.c.queue, ready.c.flow_key, ready.c.ordering_key, ready.c.lease_token)
     .where(
         ready.c.kind == Kind.TASK,  # whoever was promised a webhook gets it, even if its host is purged
-        ready.c.project == bindparam("of_project"),
+        _OF_PROJECT,
         ready.c.task_id > bindparam("after"),
         ready.c.task_id < bindparam("before"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     Executable,
-    Select,
+    FromClause,
     bindparam,
     exists,
     func,
@@ -32,6 +33,7 @@ MOST = 10_000  # rows that are counted of one kind
 MOST_OF_MANY = 500  # where several are looked at together
 _SAMPLE = 5_000  # newest rows of a project, from which the rates of its parts are estimated
 _WINDOW = timedelta(minutes=1)  # over which rates are taken
+_AT_ONCE = 500  # strands in one statement
 _WAKES = 1_000  # of those that no claim has taken in yet
 _SHORTEST = timedelta(milliseconds=1)
 
@@ -85,24 +87,25 @@ def of_flow_keys(
     return {key: _stats(conn, _FLOW_KEY, project, key, now, most, arrived.get(key, 0.0), ended) for key in keys}
 
 
-def strands_with(in_strands: ColumnElement[str], in_ready: ColumnElement[str]) -> CompoundSelect[int]:
-    """The ids of the strands of ``of_project`` in which a column has the value ``of_name``."""
-    # On PostgreSQL a strand is made by the first claim that hears of it. Until then, and while no worker runs, what
-    # waits in it is known by the wakes alone.
-    told = select(wakes.c.strand).where(wakes.c.project == bindparam("of_project")).limit(_WAKES).subquery()
-    one = select(in_ready).where(WAITING, ready.c.strand == told.c.strand).limit(1).scalar_subquery()
-    made = strands.c.project == bindparam("of_project")
-    return union(
-        select(strands.c.id.label("id")).where(made, in_strands == _NAME),
-        select(told.c.strand).where(~exists(select(1).where(made, strands.c.id == told.c.strand)), one == _NAME),
-    )
+def strands_with(
+    conn: Connection, project: str, *, queue: str | None = None, flow_key: str | None = None
+) -> list[Sequence[int]]:
+    """The ids of the strands of a queue or of a flow key, some at a time.
+
+    For statements about what waits in them: given as a list they are looked up in the index whatever the planner makes
+    of the rest, as a subquery they may be sought in every row that waits.
+    """
+    kind, name = (_QUEUE, queue) if queue is not None else (_FLOW_KEY, flow_key)
+    ids = conn.execute(kind.strands, {"of_project": project, "of_name": name}).scalars().all()
+    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """By which columns tasks belong together, and the statement made from them."""
+    """By which columns tasks belong together, and the statements made from them."""
 
-    standing: Executable
+    strands: Executable
+    rest: Executable  # what is not in the strands
     ended: Executable
 
 
@@ -117,21 +120,34 @@ def _stats(
     ended: Mapping[str, float],
 ) -> Stats:
     asked = {"of_project": project, "of_name": name, "now": now, "most": most + 1}
-    row = conn.execute(kind.standing, asked).one()
+    its = strands_with(conn, project, **({"queue": name} if kind is _QUEUE else {"flow_key": name}))
+    waiting = _waiting(conn, its, asked)
+    rest = conn.execute(kind.rest, asked).one()
+    due, later = waiting["queued"] + waiting["failed_due"], waiting["scheduled"] + waiting["failed_later"]
     return Stats(
         depth=Depth(
-            scheduled=min(row.scheduled, most),
-            queued=min(row.queued, most),
-            running=row.running,
-            retrying=min(row.failed_due + row.failed_later, most),
-            held=row.held,
-            capped=max(row.queued + row.failed_due, row.scheduled + row.failed_later, row.in_lanes) > most,
+            scheduled=min(waiting["scheduled"], most),
+            queued=min(waiting["queued"], most),
+            running=rest.running,
+            retrying=min(waiting["failed_due"] + waiting["failed_later"], most),
+            held=rest.held,
+            capped=max(due, later, rest.in_lanes) > most,
         ),
-        in_flight=row.in_flight,
-        oldest_ready=now - row.oldest if row.oldest is not None and row.oldest <= now else None,
+        in_flight=rest.in_flight,
+        oldest_ready=now - rest.oldest if rest.oldest is not None and rest.oldest <= now else None,
         arrived_per_second=arrived,
         ended_per_second=ended.get(name, 0.0),
     )
+
+
+def _waiting(conn: Connection, its: Sequence[Sequence[int]], asked: Mapping[str, Any]) -> Counter[str]:
+    """What waits in the strands, by kind; there may be more once the due or the later ones are more than ``most``."""
+    found: Counter[str] = Counter()
+    for ids in its:
+        found.update(conn.execute(_WAITING, {**asked, "strands": ids}).one()._asdict())
+        if min(found["queued"] + found["failed_due"], found["scheduled"] + found["failed_later"]) >= asked["most"]:
+            break
+    return found
 
 
 def _arrived(conn: Connection, project: str, queue: str, now: datetime, most: int) -> float:
@@ -176,43 +192,48 @@ _MOST: BindParameter[int] = bindparam("most")
 _NAME: BindParameter[str] = bindparam("of_name")
 
 
-def _standing(
-    in_strands: ColumnElement[str], in_ready: ColumnElement[str], lanes: Sequence[ColumnElement[bool]]
-) -> Executable:
-    """One row of counts, each of which ends at ``most`` rows, and the instant at which the first became due."""
-    its = strands_with(in_strands, in_ready).cte()
-    waiting = select(ready.c.number).where(WAITING, _OF_PROJECT, ready.c.strand.in_(select(its.c.id)))
-    due = waiting.where(ready.c.not_before <= bindparam("now")).limit(_MOST).subquery()
-    later = waiting.where(ready.c.not_before > bindparam("now")).limit(_MOST).subquery()
+def _in_one(*parts: FromClause) -> Executable:
+    """Statements of one row each as one."""
+    joined, *rest = parts
+    for part in rest:
+        joined = joined.join(part, true())
+    return select(*(column for part in parts for column in part.c)).select_from(joined)
+
+
+def _strands(in_strands: ColumnElement[str], in_ready: ColumnElement[str]) -> CompoundSelect[int]:
+    # On PostgreSQL a strand is made by the first claim that hears of it. Until then, and while no worker runs, what
+    # waits in it is known by the wakes alone.
+    told = select(wakes.c.strand).where(wakes.c.project == bindparam("of_project")).limit(_WAKES).subquery()
+    one = select(in_ready).where(WAITING, ready.c.strand == told.c.strand).limit(1).scalar_subquery()
+    made = strands.c.project == bindparam("of_project")
+    return union(
+        select(strands.c.id.label("id")).where(made, in_strands == _NAME),
+        select(told.c.strand).where(~exists(select(1).where(made, strands.c.id == told.c.strand)), one == _NAME),
+    )
+
+
+def _rest(its: CompoundSelect[int], in_ready: ColumnElement[str], lanes: Sequence[ColumnElement[bool]]) -> Executable:
+    """What is held, what runs, and the instant at which the first of what waits became due."""
+    mine = its.cte()
     lane = select(ready.c.held, in_ready.label("name")).where(_OF_PROJECT, ready.c.ordering_key.is_not(None), *lanes)
     in_lanes = lane.limit(_MOST).subquery()
     # The first of each strand, which the index has at hand: the least of all at once would be sought among all.
-    first = select(func.min(ready.c.not_before)).where(WAITING, ready.c.strand == its.c.id).scalar_subquery()
-    firsts = select(first.label("first")).select_from(its).subquery()
+    first = select(func.min(ready.c.not_before)).where(WAITING, ready.c.strand == mine.c.id).scalar_subquery()
+    firsts = select(first.label("first")).select_from(mine).subquery()
+    its_held = func.count().filter(in_lanes.c.held, in_lanes.c.name == _NAME).label("held")
+    sent = func.count().filter(ready.c.cancelled.is_(False)).label("running")
     leased = (_OF_PROJECT, in_ready == _NAME, ready.c.lease_token.is_not(None))
-    parts = [
-        _two(due.c.number, "queued", "failed_due"),
-        _two(later.c.number, "scheduled", "failed_later"),
-        select(
-            func.count().filter(in_lanes.c.held, in_lanes.c.name == _NAME).label("held"),
-            func.count().label("in_lanes"),
-        ).select_from(in_lanes),
-        select(func.min(firsts.c.first).label("oldest")),
-        select(
-            func.count().label("in_flight"), func.count().filter(ready.c.cancelled.is_(False)).label("running")
-        ).where(*leased),
-    ]
-    whole, *rest = (part.subquery() for part in parts)
-    columns = [column for part in (whole, *rest) for column in part.c]
-    joined: Any = whole
-    for part in rest:
-        joined = joined.join(part, true())
-    return select(*columns).select_from(joined)
+    return _in_one(
+        select(its_held, func.count().label("in_lanes")).select_from(in_lanes).subquery(),
+        select(func.min(firsts.c.first).label("oldest")).subquery(),
+        select(func.count().label("in_flight"), sent).where(*leased).subquery(),
+    )
 
 
-def _two(number: ColumnElement[int], fresh: str, failed: str) -> Select[int, int]:
+def _two(number: ColumnElement[int], fresh: str, failed: str) -> FromClause:
     """How many have not been tried yet, and how many have."""
-    return select(func.count().filter(number == 0).label(fresh), func.count().filter(number > 0).label(failed))
+    counts = select(func.count().filter(number == 0).label(fresh), func.count().filter(number > 0).label(failed))
+    return counts.subquery()
 
 
 def _ended_by(name: ColumnElement[str]) -> Executable:
@@ -238,11 +259,24 @@ def _ended_by(name: ColumnElement[str]) -> Executable:
 
 _TASKS = (tasks.c.project == bindparam("of_project"), tasks.c.id >= bindparam("since"))
 _FLOW_KEY_OF_TASK = func.coalesce(tasks.c.flow_key, tasks.c.origin)
+_QUEUE_STRANDS = _strands(strands.c.queue, ready.c.queue)
+_FLOW_KEY_STRANDS = _strands(strands.c.flow_key, ready.c.flow_key)
 _QUEUE = _Kind(
-    _standing(strands.c.queue, ready.c.queue, [ready.c.queue == _NAME]),
-    _ended_by(tasks.c.queue),
+    strands=_QUEUE_STRANDS,
+    rest=_rest(_QUEUE_STRANDS, ready.c.queue, [ready.c.queue == _NAME]),
+    ended=_ended_by(tasks.c.queue),
 )
-_FLOW_KEY = _Kind(_standing(strands.c.flow_key, ready.c.flow_key, []), _ended_by(_FLOW_KEY_OF_TASK))
+_FLOW_KEY = _Kind(
+    strands=_FLOW_KEY_STRANDS,
+    rest=_rest(_FLOW_KEY_STRANDS, ready.c.flow_key, []),
+    ended=_ended_by(_FLOW_KEY_OF_TASK),
+)
+_IN_STRANDS = select(ready.c.number).where(
+    WAITING, _OF_PROJECT, ready.c.strand.in_(bindparam("strands", expanding=True))
+)
+_DUE = _IN_STRANDS.where(ready.c.not_before <= bindparam("now")).limit(_MOST).subquery()
+_LATER = _IN_STRANDS.where(ready.c.not_before > bindparam("now")).limit(_MOST).subquery()
+_WAITING = _in_one(_two(_DUE.c.number, "queued", "failed_due"), _two(_LATER.c.number, "scheduled", "failed_later"))
 _NEWEST = select(tasks.c.id).where(*_TASKS, tasks.c.queue == _NAME).order_by(tasks.c.id.desc())
 _ARRIVED = select(func.count()).select_from(_NEWEST.limit(_MOST).subquery())
 _NTH_ARRIVED = _NEWEST.offset(bindparam("nth")).limit(1)

@@ -111,6 +111,7 @@ def _create_strands() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),
         sa.Column("look_at", Instant(), nullable=True),
+        sa.Column("turn_at", Instant(), nullable=True),
         sa.Column("blocked_on", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", "project", name=op.f("pk_strands")),
     )

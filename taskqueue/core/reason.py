@@ -13,4 +13,5 @@ class DeadReason(StrEnum):
     EXPIRED = "expired"  # its time had passed, or would have before the next attempt
     LOST = "lost"  # its workers vanished, time and again
     POISON = "poison"  # the same failure over and over
+    PARKED = "parked"  # an older task of its ordering key died, and their queue sets aside what waits behind such a one
     UNCERTAIN = "uncertain"  # nobody could say whether the work was done, and the policy was to hold it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +15,8 @@ HEAD_START = timedelta(seconds=1)
 LOOK_AGAIN = timedelta(milliseconds=250)
 _LEAST = 8  # tasks worth a visit to a strand, if it has as many
 _SPARE = 1.25  # some strands hold less than their part
+
+_Key = tuple[str, int]  # project and strand
 
 
 @dataclass(slots=True)
@@ -37,12 +39,12 @@ class Place:
     flow_key: str
     origin: str
     priority: int
-    look_at: datetime
+    turn_at: datetime  # since when it waits for its turn
     bounds: list[Bound] = field(default_factory=list)
 
     @property
     def turn(self) -> datetime:
-        return self.look_at - self.priority * AGEING
+        return self.turn_at - self.priority * AGEING
 
     @property
     def stopped_by(self) -> Bound | None:
@@ -61,12 +63,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """When the claim looks at a strand again. ``drained``: not before its next task is due; never if it has none."""
+    """When the claim looks at a strand again. ``drained``: it may hold nothing more, so that it is looked at not before
+    its next task is due; never if it has none."""
 
     place: Place
     at: datetime | None
     drained: bool
     blocked_on: str | None
+    waits: bool  # a limit kept it from giving anything, so that its turn is still to come
 
 
 class Rota:
@@ -74,94 +78,104 @@ class Rota:
 
     def __init__(self, now: datetime, *, after: str = "") -> None:
         self._now = now
-        self._after = after  # the project that had the last turn of the former claim
-        self.reached = after  # the project of the last task that was leased
-        self._ahead: list[Place] = []
-        self._more: list[Place] = []  # had more tasks than they were asked for
-        self._looks: dict[tuple[str, int], Look] = {}
+        self.reached = after  # the project of the last task that was leased, in the former claim at first
+        self._due: list[Place] = []
+        self._served: set[_Key] = set()  # those that gave all they were asked for
+        self._looks: dict[_Key, Look] = {}
         self.at_share = False  # this worker's own share of a flow key kept it from taking more
 
     def join(self, places: Iterable[Place]) -> None:
-        """Strands that have not been here yet, each in its turn."""
-        known = self._looks
-        fresh = (place for place in places if (place.project, place.strand) not in known)
-        self._ahead += _interleaved(fresh, after=self._after)
+        """Strands that are due; those that have been here before are left out."""
+        self._due += (place for place in places if _key(place) not in self._looks)
 
     def offers(self, want: int) -> list[Offer]:
-        """Whom to ask next for ``want`` tasks in all; together they may offer more. Empty when all were asked."""
-        asked = self._startable(self._ahead) or self._startable(self._more)
-        part = max(_LEAST, round(_SPARE * want / max(1, len(asked))))
+        """Whom to ask next for ``want`` tasks in all, in turn; together they may offer more. Empty when all were asked
+        for all they may give."""
+        startable, self._due = self._startable(), []
         offers: list[Offer] = []
-        later: list[Place] = []
         promised = 0
-        for place in asked:
+        for place, part, first in self._in_turn(startable, want):
             quota = min([part, want, *(bound.left for bound in place.bounds)])
-            if quota <= 0 or promised >= want * _SPARE:
-                later.append(place)  # what is promised to others now may be left over
+            # Those whose turn comes later have nothing while those before them may have more.
+            if quota <= 0 or promised >= want * (_SPARE if first else 1):
+                self._due.append(place)  # what is promised to others now may be left over
                 continue
             for bound in place.bounds:
                 bound.left -= quota
             offers.append(Offer(place, quota))
             promised += quota
-        self._ahead = later
         return offers
 
     def note(self, offers: Sequence[Offer], got: Mapping[tuple[str, int], int], *, full: bool) -> None:
         """What the offers came to. ``full``: as many were leased as were wanted, so that the last of ``offers`` may
         hold more than they gave."""
-        counts = [got.get((offer.place.project, offer.place.strand), 0) for offer in offers]
-        given = [number for number, count in enumerate(counts) if count]
-        self.reached = offers[given[-1]].place.project if given else self.reached
-        last = given[-1] if full else len(offers)
+        counts = [got.get(_key(offer.place), 0) for offer in offers]
         for offer, count in zip(offers, counts, strict=True):
             for bound in offer.place.bounds:
                 bound.left += offer.quota - count
+        given = [number for number, count in enumerate(counts) if count]
+        self.reached = offers[given[-1]].place.project if given else self.reached
+        last = given[-1] if full else len(offers)
         for number, (offer, count) in enumerate(zip(offers, counts, strict=True)):
-            if number > last:
-                self._ahead.append(offer.place)  # its turn is still to come
-            elif count < offer.quota and number < last:
-                self._put_off(offer.place, drained=True)
-            else:
-                self._look(offer.place, self._now, drained=False)
-                self._more.append(offer.place)
+            if number < last and count < offer.quota:
+                self._had_its_turn(offer.place, drained=True)
+                continue
+            self._due.append(offer.place)
+            if number <= last:
+                self._served.add(_key(offer.place))
+                self._had_its_turn(offer.place, drained=False)
 
     def looks(self) -> list[Look]:
         """Of every strand that was asked or put off. Who was not reached keeps its turn."""
         return list(self._looks.values())
 
-    def _startable(self, places: list[Place]) -> list[Place]:
-        """Empties ``places``; those that a limit stops are put off."""
-        stopped = [place for place in places if place.stopped_by is not None]
-        for place in stopped:
-            self._put_off(place, drained=False)
-        startable = [place for place in places if place.stopped_by is None]
-        places.clear()
+    def _startable(self) -> list[Place]:
+        """Those that are due and that no limit stops; the others are put off."""
+        startable = []
+        for place in self._due:
+            bound = place.stopped_by
+            if bound is None:
+                startable.append(place)
+                continue
+            served = _key(place) in self._served
+            self.at_share |= bound.own
+            self._looks[_key(place)] = Look(place, bound.again, drained=served, blocked_on=bound.name, waits=not served)
         return startable
 
-    def _put_off(self, place: Place, *, drained: bool) -> None:
-        bound = place.stopped_by
-        self.at_share |= bound is not None and bound.own
-        self._look(
-            place, bound.again if bound else self._now, drained=drained, blocked_on=bound.name if bound else None
-        )
+    def _in_turn(self, places: Iterable[Place], want: int) -> Iterator[tuple[Place, int, bool]]:
+        """One of each project in turn, beginning behind the one that was last, with its part of what is wanted.
 
-    def _look(self, place: Place, at: datetime | None, *, drained: bool, blocked_on: str | None = None) -> None:
-        self._looks[place.project, place.strand] = Look(place, at, drained, blocked_on)
+        Strands of a project whose turns are less than a step of priority apart share what falls to the project. The
+        first of them are marked; the others come after them.
+        """
+        of_project: defaultdict[str, list[Place]] = defaultdict(list)
+        for place in places:
+            of_project[place.project].append(place)
+        lines = [
+            self._line(of_project[project], want / len(of_project))
+            for project in sorted(of_project, key=lambda project: (project <= self.reached, project))
+        ]
+        for number in range(max(map(len, lines), default=0)):
+            yield from (line[number] for line in lines if number < len(line))
+
+    def _line(self, places: list[Place], want: float) -> list[tuple[Place, int, bool]]:
+        first = min(place.turn for place in places)
+        step = {_key(place): (place.turn - first) // AGEING for place in places}
+        crowd = Counter(step.values())
+        # Who has given something already comes after those of the same step that were not asked yet.
+        ordered = sorted(places, key=lambda place: (step[_key(place)], _key(place) in self._served, place.turn))
+        return [
+            (place, max(_LEAST, round(_SPARE * want / crowd[step[_key(place)]])), step[_key(place)] == 0)
+            for place in ordered
+        ]
+
+    def _had_its_turn(self, place: Place, *, drained: bool) -> None:
+        self._looks[_key(place)] = Look(place, self._now, drained, blocked_on=None, waits=False)
+
+
+def _key(place: Place) -> _Key:
+    return place.project, place.strand
 
 
 def _lasting(bound: Bound) -> tuple[bool, float]:
     return (bound.again is None, bound.again.timestamp() if bound.again else 0.0)
-
-
-def _interleaved(places: Iterable[Place], *, after: str) -> Iterator[Place]:
-    """One of each project in turn, beginning behind the one ``after``; those of a project by their own turn."""
-    of_project: defaultdict[str, list[Place]] = defaultdict(list)
-    for place in places:
-        of_project[place.project].append(place)
-    # By name and from where the former claim came to, so that claims of a few tasks reach every project, too.
-    projects = sorted(of_project, key=lambda project: (project <= after, project))
-    lines = [sorted(of_project[project], key=lambda place: place.turn) for project in projects]
-    for number in range(max(map(len, lines), default=0)):
-        for line in lines:
-            if number < len(line):
-                yield line[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,7 +18,7 @@ from taskqueue.store.room import Room, Share
 
 _FEW = 64  # due strands that are simply all looked at
 _RINGS = 32  # so many times eight projects, should none of them have anything due
-_BREADTH = 32  # strands of each priority of a project, when there are many
+_BREADTH, _WIDE = 32, 256  # strands of each priority of a project, when there are many; if these are not enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,13 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What a claim came to. ``at_share``: the worker's own share kept it from more, so that its next free slot may
-    change that. ``more``: there was more to look at than one claim does."""
+    change that. ``more``: there was more to look at than one claim does. ``now``: when it was, by the database."""
 
     tasks: list[Task]
     after: str
     at_share: bool
     more: bool
+    now: datetime
 
 
 def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
@@ -55,6 +56,9 @@ def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
     look = _Look(claims, conn, leasing, wanted.after)
     for found in look.rounds():
         rota.join(room.places(conn, found))
+        if free := room.free():
+            # A slot that came free woke one of those that ran into the limit; whose turn it is, is seen here.
+            rota.join(room.places(conn, claims.blocked(conn, free, now=now)))
         while (want := wanted.limit - len(tasks)) and (offers := rota.offers(want)):
             leased = claims.lease(conn, offers, limit=want, leasing=leasing)
             tasks += [task for _, task in leased]
@@ -66,7 +70,7 @@ def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
         room.draw(conn)
     # Where a full claim ended, not where its ring did: in claims of a few tasks, the rest of the ring had no turn yet.
     after = rota.reached if len(tasks) == wanted.limit else look.after
-    return Taken(tasks, after, rota.at_share, more=not folded)
+    return Taken(tasks, after, rota.at_share, more=not folded, now=now)
 
 
 class _Look:
@@ -81,9 +85,14 @@ class _Look:
         if len(few) < _FEW:
             yield few
             return
-        for _ in range(_RINGS):
-            found, last = self._claims.due_by_project(self._conn, after=self.after, now=self._now, breadth=_BREADTH)
-            around, self.after = not last and not self.after, last
-            yield found
-            if around:
+        for breadth in (_BREADTH, _WIDE):
+            cut_off = False
+            for _ in range(_RINGS):
+                found, last = self._claims.due_by_project(self._conn, after=self.after, now=self._now, breadth=breadth)
+                around, self.after = not last and not self.after, last
+                yield found
+                cut_off |= breadth in Counter((row.project, row.priority) for row in found).values()
+                if around:
+                    break
+            if not cut_off:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +10,10 @@ import msgspec
 from sqlalchemy import Connection, text
 from uuid_utils import uuid7
 
-from taskqueue.core.rota import HEAD_START, Look, Offer
+from taskqueue.core.rota import AGEING, HEAD_START, Look, Offer
 from taskqueue.store.dialect import Leased, Leasing
 from taskqueue.store.postgres_driver import execute, named
-from taskqueue.store.room import COLUMNS, JOINS, PROJECTS, of_ring
+from taskqueue.store.room import COLUMNS, JOINS, PROJECTS, SOME_EMPTY, of_ring
 from taskqueue.store.rows import claimed_task
 
 _encode = msgspec.json.Encoder().encode
@@ -29,7 +29,10 @@ _ENTER = text(f"""
            clock_timestamp() as now
 """)
 
+# One that slept comes before those that are served all the time.
+_AHEAD = f"make_interval(secs => {HEAD_START.total_seconds()})"
 # By ctid, as everywhere in the claim: ids that are joined back make a plan walk over the table once it is generic.
+# Locked, so that a strand which is just being forgotten is found to be unknown rather than moved in vain.
 _FOLD = text(f"""
     with told as (
         delete from wakes
@@ -37,16 +40,19 @@ _FOLD = text(f"""
         returning project, strand, look_at),
     earliest as (select project, strand, min(look_at) as look_at, count(*) as told from told group by project, strand),
     known as materialized (
-        select earliest.*, strand.tid
+        select earliest.*, strand.tid,
+               earliest.look_at - case when earliest.look_at <= :now then {_AHEAD} else interval '0' end as ahead
           from earliest
          cross join lateral (
                 select ctid as tid from strands
-                 where strands.id = earliest.strand and strands.project = earliest.project) as strand),
+                 where strands.id = earliest.strand and strands.project = earliest.project
+                   for update) as strand),
     moved as (
         update strands
-           set look_at = case when strands.look_at is null and known.look_at <= :now
-                              then known.look_at - make_interval(secs => {HEAD_START.total_seconds()})
-                              else known.look_at end,
+           set look_at = case when strands.look_at is null then known.ahead else known.look_at end,
+               turn_at = case when strands.look_at is null then known.ahead
+                              when strands.blocked_on is not null then strands.turn_at
+                              else least(strands.turn_at, known.look_at) end,
                blocked_on = null
           from known
          where strands.ctid = known.tid and (strands.look_at is null or strands.look_at > known.look_at))
@@ -54,15 +60,17 @@ _FOLD = text(f"""
       from earliest left join known using (project, strand, told)
 """)
 # Made here and not by those who submit: of two at once, the second would wait for the commit of the first.
-_MAKE = text("""
-    insert into strands (id, project, queue, flow_key, origin, priority, look_at)
-    select strand, project, queue, flow_key, origin, priority, cast(:now as timestamptz)
+_MAKE = text(f"""
+    insert into strands (id, project, queue, flow_key, origin, priority, look_at, turn_at)
+    select strand, project, queue, flow_key, origin, priority,
+           cast(:now as timestamptz) - {_AHEAD}, cast(:now as timestamptz) - {_AHEAD}
       from unnest(cast(:unknown as bigint[])) as unknown (id)
      cross join lateral (
             select * from ready where strand = unknown.id and lease_token is null and not held limit 1) as waiting
     on conflict do nothing
 """)
 
+_STEP = f"make_interval(secs => {AGEING.total_seconds()})"
 _DUE = text(f"""
     select {COLUMNS}
       from (select * from strands where look_at <= :now order by look_at limit :limit) as due
@@ -87,6 +95,17 @@ _DUE_BY_PROJECT = text(f"""
                      order by strands.look_at limit :breadth) as strand) as due on true
       {JOINS}
      where ring.project is not null
+""")
+
+_BLOCKED = text(f"""
+    select {COLUMNS}
+      from json_to_recordset(cast(:limits as json)) as free (project text, name text, slots int)
+     cross join lateral (
+            select * from strands
+             where strands.project = free.project and strands.blocked_on = free.name and strands.look_at > :now
+             order by strands.turn_at - strands.priority * {_STEP}
+             limit free.slots) as due
+      {JOINS}
 """)
 
 # Never `in (select … limit n for update skip locked)`: the planner may run the subquery again and take more than n.
@@ -121,9 +140,12 @@ _LEASE = text("""
 
 _LOOK_AGAIN = text("""
     with seen as materialized (
-        select look.*, strand.tid, next.not_before
+        select look.*, strand.tid, next.not_before,
+               case when not look.drained then look.look_at
+                    when next.not_before is not null then greatest(next.not_before, look.look_at) end as again
           from json_to_recordset(cast(:looks as json))
-               as look (project text, strand bigint, look_at timestamptz, drained boolean, blocked_on text)
+               as look (project text, strand bigint, look_at timestamptz, drained boolean, waits boolean,
+                        blocked_on text)
          cross join lateral (
                 select ctid as tid from strands
                  where strands.id = look.strand and strands.project = look.project) as strand
@@ -133,10 +155,9 @@ _LOOK_AGAIN = text("""
                    and lease_token is null and not held and expires_at > :now
                  order by not_before limit 1) as next on true)
     update strands
-       set look_at = case when not seen.drained then seen.look_at
-                          when seen.not_before is null then null
-                          else greatest(seen.not_before, seen.look_at) end,
-           blocked_on = seen.blocked_on
+       set look_at = seen.again,
+           turn_at = case when seen.waits then strands.turn_at else seen.again end,
+           blocked_on = case when not seen.drained or seen.not_before <= :now then seen.blocked_on end
       from seen
      where strands.ctid = seen.tid
 """)
@@ -160,6 +181,12 @@ class PostgresClaims:
 
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
         return of_ring(named(execute(conn, _DUE_BY_PROJECT, {"after": after, "now": now, "breadth": breadth})))
+
+    def blocked(self, conn: Connection, limits: Mapping[tuple[str, str], int], *, now: datetime) -> list[Any]:
+        free = [
+            {"project": project, "name": name, "slots": slots + SOME_EMPTY} for (project, name), slots in limits.items()
+        ]
+        return named(execute(conn, _BLOCKED, {"limits": _encode(free).decode(), "now": now}))
 
     def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         parameters = {
@@ -188,5 +215,6 @@ def _look(look: Look) -> dict[str, Any]:
         "strand": place.strand,
         "look_at": look.at,
         "drained": look.drained,
+        "waits": look.waits,
         "blocked_on": look.blocked_on,
     }

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, and_, bindparam, select
 from uuid_utils.compat import uuid7
 
-from taskqueue.core.rota import Look, Offer
+from taskqueue.core.rota import AGEING, Look, Offer
 from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
 from taskqueue.store.columns import from_micros, to_micros
 from taskqueue.store.dialect import Leased, Leasing
-from taskqueue.store.room import COLUMNS, JOINS, NAMES, PROJECTS, of_ring
+from taskqueue.store.room import COLUMNS, JOINS, NAMES, PROJECTS, SOME_EMPTY, of_ring
 from taskqueue.store.rows import leased_task, record
 from taskqueue.store.schema import WAITING, ready, tasks
 from taskqueue.store.sqlite_driver import Query, driver
@@ -23,6 +23,12 @@ _INSTANTS = [place for place, name in enumerate(NAMES) if name.endswith(("_at", 
 _DUE = f"""
     select {COLUMNS}
       from (select * from strands where look_at is not null and look_at <= ? order by look_at limit ?) as due
+      {JOINS}
+"""
+_BLOCKED = f"""
+    select {COLUMNS}
+      from (select * from strands where project = ? and blocked_on = ? and look_at > ?
+             order by turn_at - priority * {AGEING // timedelta(microseconds=1)} limit ?) as due
       {JOINS}
 """
 _DUE_BY_PROJECT = f"""
@@ -80,7 +86,10 @@ _NEXT = """
     select min(not_before) from ready
      where lease_token is null and not held and strand = ? and project = ? and expires_at > ?
 """
-_LOOK_AGAIN = "update strands set look_at = ?, blocked_on = ? where id = ? and project = ?"
+_LOOK_AGAIN = """
+    update strands set look_at = :at, turn_at = case when :waits then turn_at else :at end, blocked_on = :blocked_on
+     where id = :strand and project = :project
+"""
 
 
 class SqliteClaims:
@@ -101,6 +110,13 @@ class SqliteClaims:
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
         bound = {"after": after, "now": to_micros(now), "breadth": breadth}
         return of_ring(_records((*NAMES, "ring"), driver(conn).execute(_DUE_BY_PROJECT, bound)))
+
+    def blocked(self, conn: Connection, limits: Mapping[tuple[str, str], int], *, now: datetime) -> list[Any]:
+        raw, start = driver(conn), to_micros(now)
+        found: list[Any] = []
+        for (project, name), slots in limits.items():
+            found += _records(NAMES, raw.execute(_BLOCKED, (project, name, start, slots + SOME_EMPTY)))
+        return found
 
     def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         start, until = to_micros(leasing.now), to_micros(leasing.until)
@@ -131,11 +147,13 @@ class SqliteClaims:
         raw, start = driver(conn), to_micros(now)
         changes = []
         for look in looks:
-            place, at = look.place, to_micros(look.at) if look.at is not None else None
+            place, at, blocked_on = look.place, to_micros(look.at) if look.at is not None else None, look.blocked_on
             if look.drained:
                 (due,) = raw.execute(_NEXT, (place.strand, place.project, start)).fetchone()
                 at = None if due is None else max(due, at or due)
-            changes.append((at, look.blocked_on, place.strand, place.project))
+                blocked_on = None if due is None or due > start else blocked_on
+            change = {"at": at, "waits": look.waits, "blocked_on": blocked_on}
+            changes.append({**change, "strand": place.strand, "project": place.project})
         raw.executemany(_LOOK_AGAIN, changes)
 
 

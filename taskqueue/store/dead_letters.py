@@ -16,9 +16,9 @@ from taskqueue.core.outcome import Partial
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.target import Target
 from taskqueue.core.task import DEFAULT_EXPIRY, DeadLetterId, Kind, Task, TaskId, TaskState
-from taskqueue.store import lanes, loading, rows, strands
+from taskqueue.store import lanes, loading, order_blocks, rows, strands
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Changes, Hint
+from taskqueue.store.dialect import Changes, Hint, Lane
 from taskqueue.store.schema import dead_letters, ready, revisions, tasks
 from taskqueue.store.search import NOT_OURS, Page, labelled, read_cursor, seal, unseal, write_cursor
 
@@ -144,7 +144,8 @@ def redrive(
             ' to do the work again all the same, send "force": true'
         )
     # Its lane before any row, as every other holder of both takes them.
-    database.dialect.lock_lanes(conn, [lane] if (lane := lanes.lane_of(letter.task)) else [])
+    lane = lanes.lane_of(letter.task)
+    database.dialect.lock_lanes(conn, [lane] if lane is not None else [])
     # Of two redrives at once, the second waits here, then finds it done.
     if not conn.execute(_MARK, {"of_project": project, "of_id": dead_letter_id, "now": now}).rowcount:
         raise Conflict(
@@ -153,7 +154,11 @@ def redrive(
     task = _revived(letter.task, life=_life(conn, letter.task), now=now)
     if edits is not None:
         task = _edited(conn, task, edits)
-    placed = lanes.place(conn, database.dialect, [task])[0]
+    position = order_blocks.resolve(conn, project, task.id, letter.generation) if lane is not None else None
+    if lane is not None and position is not None:
+        placed = lanes.place_back(conn, task, lane, position=position)
+    else:
+        placed = lanes.place(conn, database.dialect, [task])[0]
     changes = Changes({ready: [rows.ready_columns(placed.task, lane_position=placed.position)]})
     strands.wake_for(changes, strands.startable([placed.task]))
     database.dialect.write(conn, changes)
@@ -161,9 +166,18 @@ def redrive(
     return placed.task
 
 
-def remove(conn: Connection, project: str, dead_letter_id: DeadLetterId) -> bool:
-    """Forget a dead letter; its task stays on record. False if unknown."""
-    return conn.execute(_DELETE, {"of_project": project, "of_id": dead_letter_id}).rowcount > 0
+def remove(conn: Connection, database: Database, project: str, dead_letter_id: DeadLetterId) -> bool:
+    """Forget a dead letter; its task stays on record, and what it blocked goes on. False if unknown."""
+    key = {"of_project": project, "of_id": dead_letter_id}
+    row = conn.execute(_IN_LANE, key).one_or_none()
+    lane = Lane(project, row.queue, row.ordering_key) if row is not None else None
+    database.dialect.lock_lanes(conn, [lane] if lane is not None else [])
+    if not conn.execute(_DELETE, key).rowcount:
+        return False
+    if row is not None and lane is not None:
+        order_blocks.resolve(conn, project, TaskId(row.task_id), row.generation)
+        lanes.advance(conn, database, [lane])
+    return True
 
 
 def conditions(project: str, wanted: DeadLetterFilter) -> list[ColumnElement[bool]]:
@@ -309,3 +323,10 @@ _FIRST_EXPIRY = select(tasks.c.expires_at).where(
 )
 _MARK = update(dead_letters).where(*_MINE, dead_letters.c.redriven_at.is_(None)).values(redriven_at=bindparam("now"))
 _DELETE = delete(dead_letters).where(*_MINE)
+_IN_LANE = (
+    select(tasks.c.queue, tasks.c.ordering_key, dead_letters.c.task_id, dead_letters.c.generation)
+    .join_from(
+        dead_letters, tasks, and_(tasks.c.project == dead_letters.c.project, tasks.c.id == dead_letters.c.task_id)
+    )
+    .where(*_MINE, tasks.c.ordering_key.is_not(None))
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -92,6 +92,10 @@ class Claims(Protocol):
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
         """Up to ``breadth`` due strands of each priority of the next projects ``after`` one, and the last of these
         projects; empty if there are no more."""
+
+    def blocked(self, conn: Connection, limits: Mapping[tuple[str, str], int], *, now: datetime) -> list[Any]:
+        """Strands that are not due but ran into one of ``limits`` of a project, those whose turn comes first; some more
+        of each than the number of slots that it has free, for some may hold nothing any more."""
 
     def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         """Lease up to ``limit`` due tasks, never more, in the order of ``offers``; each with its strand. What an

@@ -1,7 +1,8 @@
 """Ordering keys: the tasks of one key run one at a time, in the order their submits were committed.
 
-The row with the smallest position heads its lane and is the only one not ``held``. Whoever adds to a lane or takes its
-head away holds the lane's lock until the commit.
+The row with the smallest position heads its lane and is the only one not ``held``. Where a dead task blocks the lane it
+keeps its place in ``order_blocks``, and nothing behind that place is let go. Whoever adds to a lane, or takes its head
+or such a place away, holds the lane's lock until the commit.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, union_all, update
 
 from taskqueue.core.task import Task
 from taskqueue.store import strands
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Dialect, Lane
-from taskqueue.store.schema import ready
+from taskqueue.store.schema import order_blocks, ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def place(conn: Connection, dialect: Dialect, tasks: Sequence[Task]) -> list[Pla
     """Put each task at the tail of its lane, behind all that was committed before."""
     lanes = {lane for task in tasks if (lane := lane_of(task)) is not None}
     dialect.lock_lanes(conn, lanes)
-    tails = {lane: conn.execute(_TAIL, _bound(lane)).scalar() for lane in lanes}
+    tails = {lane: conn.execute(_TAIL, bound(lane)).scalar() for lane in lanes}
     placed = []
     for task in tasks:
         lane = lane_of(task)
@@ -50,26 +51,55 @@ def place(conn: Connection, dialect: Dialect, tasks: Sequence[Task]) -> list[Pla
     return placed
 
 
+def place_back(conn: Connection, task: Task, lane: Lane, *, position: int) -> Placed:
+    """Put a task that was redriven where it stood when it died, before all that waits for it; its lane is locked."""
+    before = conn.execute(_BEFORE, {**bound(lane), "position": position}).scalar()
+    return Placed(replace(task, held=bool(before)), position)
+
+
 def advance(conn: Connection, database: Database, lanes: Iterable[Lane]) -> None:
     """Let the head of each locked lane go, once the former head is gone."""
-    released = [row for lane in lanes for row in conn.execute(_RELEASE, _bound(lane))]
+    released = [row for lane in lanes for row in conn.execute(_RELEASE, bound(lane))]
     strands.wake_all(conn, database, [(row.project, row.strand, row.not_before) for row in released])
 
 
-def _bound(lane: Lane) -> dict[str, Any]:
+def bound(lane: Lane) -> dict[str, Any]:
+    """The lane as ``IN_LANE`` and ``BLOCKS_IN_LANE`` name it."""
     return {"lane_project": lane.project, "lane_queue": lane.queue, "lane_key": lane.key}
 
 
-_IN_LANE = and_(
+IN_LANE = and_(
     ready.c.project == bindparam("lane_project"),
     ready.c.queue == bindparam("lane_queue"),
     ready.c.ordering_key == bindparam("lane_key"),
 )
-_TAIL = select(func.max(ready.c.lane_position)).where(_IN_LANE)
-_HEAD = select(ready.c.task_id).where(_IN_LANE).order_by(ready.c.lane_position).limit(1).scalar_subquery()
+BLOCKS_IN_LANE = and_(
+    order_blocks.c.project == bindparam("lane_project"),
+    order_blocks.c.queue == bindparam("lane_queue"),
+    order_blocks.c.ordering_key == bindparam("lane_key"),
+)
+# Behind what is still to be parked as well: who comes now is no part of that.
+_LAST_PLACE = func.max(func.coalesce(order_blocks.c.last_position, order_blocks.c.position))
+_TAILS = union_all(
+    select(func.max(ready.c.lane_position).label("position")).where(IN_LANE),
+    select(_LAST_PLACE).where(BLOCKS_IN_LANE),
+).subquery()
+_TAIL = select(func.max(_TAILS.c.position))
+_BEFORE = select(
+    or_(
+        exists(select(1).where(IN_LANE, ready.c.lane_position < bindparam("position"))),
+        exists(select(1).where(BLOCKS_IN_LANE, order_blocks.c.position < bindparam("position"))),
+    )
+)
+_HEAD = select(ready.c.task_id).where(IN_LANE).order_by(ready.c.lane_position).limit(1).scalar_subquery()
 _RELEASE = (
     update(ready)
-    .where(ready.c.task_id == _HEAD, _IN_LANE, ready.c.held.is_(True))
+    .where(
+        ready.c.task_id == _HEAD,
+        IN_LANE,
+        ready.c.held.is_(True),
+        ~exists(select(1).where(BLOCKS_IN_LANE, order_blocks.c.position < ready.c.lane_position)),
+    )
     .values(held=False)
     .returning(ready.c.project, ready.c.strand, ready.c.not_before)
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
 
 from taskqueue.core.task import Lease, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
-from taskqueue.store.claim import Wanted, take
+from taskqueue.store.claim import Taken, Wanted, take
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Changes, Hint, Lane
 from taskqueue.store.room import Share
@@ -50,7 +50,7 @@ def claim(
         taken = take(conn, database, wanted)
         claimed = _as_sent(conn, taken.tasks)
         short = len(claimed) < limit
-        next_due = timedelta(0) if taken.more else _next_due(conn, database) if short else None
+        next_due = timedelta(0) if taken.more else _next_due(conn, database, taken) if short else None
     return Claimed(claimed, next_due, taken.after, taken.at_share)
 
 
@@ -107,8 +107,10 @@ def _as_sent(conn: Connection, running: list[Task]) -> list[Task]:
     return [changed.get(task.id, task) for task in running]
 
 
-def _next_due(conn: Connection, database: Database) -> timedelta | None:
-    earliest = conn.execute(_NEXT_DUE).scalar()
+def _next_due(conn: Connection, database: Database, taken: Taken) -> timedelta | None:
+    # What this worker's own share keeps from it stays due, for others. To look at it again at once would be in vain.
+    mine = _NEXT_DUE.where(strands.c.look_at > taken.now) if taken.at_share else _NEXT_DUE
+    earliest = conn.execute(mine).scalar()
     return None if earliest is None else max(timedelta(0), earliest - database.now(conn))
 
 

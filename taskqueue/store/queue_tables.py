@@ -91,6 +91,7 @@ strands = Table(
     Column("origin", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("look_at", Instant),  # NULL: nothing waits, or what waits is paused
+    Column("turn_at", Instant),  # since when it waits for its turn, which a limit does not take from it
     Column("blocked_on", Text),  # the limit it ran into, so that whoever frees a slot of it can wake the strand
 )
 _LOOKED_AT, _BLOCKED = strands.c.look_at.is_not(None), strands.c.blocked_on.is_not(None)

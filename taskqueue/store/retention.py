@@ -19,6 +19,7 @@ from taskqueue.store.schema import (
     endings,
     idempotency_keys,
     operations,
+    order_blocks,
     ready,
     revisions,
     task_labels,
@@ -31,7 +32,8 @@ BATCH = 100  # per transaction: on SQLite nobody else writes meanwhile
 def prune(conn: Connection, database: Database, *, ended: timedelta, dead: timedelta, limit: int = BATCH) -> int:
     """Delete up to ``limit`` of each kind that have outlived their retention; return how many rows of all kinds went.
 
-    A living task is never touched. One that ever died is kept as long as its dead letters, even if they were removed.
+    A living task is never touched, nor a dead letter that blocks an ordering key. One that ever died is kept as long as
+    its dead letters, even if they were removed.
     """
     now = database.now(conn)
     before_of = {
@@ -95,7 +97,16 @@ _WHOLE = (
     *(_delete(table, "task_id") for table in (attempts, endings, revisions, task_labels)),
     _delete(tasks, "id"),
 )
-_LETTERS = _Kind(_aged(dead_letters, "id", "died_at"), (_delete(dead_letters, "id"),))
+# A death that blocks its ordering key is kept while it does: what waits for it would wait for nothing, or start though
+# nobody decided so.
+_BLOCKS_NOTHING = ~exists(
+    select(1).where(
+        order_blocks.c.project == dead_letters.c.project,
+        order_blocks.c.task_id == dead_letters.c.task_id,
+        order_blocks.c.generation == dead_letters.c.generation,
+    )
+)
+_LETTERS = _Kind(_aged(dead_letters, "id", "died_at", _BLOCKS_NOTHING), (_delete(dead_letters, "id"),))
 _KEYS = _Kind(
     _aged(idempotency_keys, "key", "expires_at"),
     # One that expired may have been taken again meanwhile, and lives on.

@@ -21,8 +21,9 @@ from taskqueue.core.rota import LOOK_AGAIN, Bound, Place
 from taskqueue.core.strand import blocked_on_flow, blocked_on_origin, blocked_on_queue
 from taskqueue.store.schema import flow_keys, queues, ready
 
+SOME_EMPTY = 8  # strands that ran into a limit are looked at beyond the slots that came free, for tasks are cancelled
 PROJECTS = 8  # a ring of them is looked at together, where many strands are due
-_STRAND = ("id", "project", "queue", "flow_key", "origin", "priority", "look_at")
+_STRAND = ("id", "project", "queue", "flow_key", "origin", "priority", "look_at", "turn_at")
 _LIMITS = ("paused", "concurrency", "rate_limit", "rate_period", "rate_burst", "tokens", "tokens_at")
 _BREAKER = (
     "state",
@@ -89,6 +90,7 @@ class Room:
     flow_cap: int | None  # of flow keys that have none of their own
     share: Share | None
     _known: dict[tuple[str, str, str], list[Bound]] = field(default_factory=dict)
+    _fresh: list[tuple[str, Bound]] = field(default_factory=list)  # with its project
     _queue_buckets: dict[_Key, _Bucket] = field(default_factory=dict)
     _flow_buckets: dict[_Key, _Bucket] = field(default_factory=dict)
 
@@ -103,7 +105,7 @@ class Room:
                 flow_key=row.flow_key,
                 origin=row.origin,
                 priority=row.priority,
-                look_at=row.look_at,
+                turn_at=row.turn_at,
                 bounds=[
                     *self._known["queue", row.project, row.queue],
                     *self._known["flow", row.project, row.flow_key],
@@ -112,6 +114,11 @@ class Room:
             )
             for row in found
         ]
+
+    def free(self) -> dict[tuple[str, str], int]:
+        """The slots that caps met since the last time leave free, by project and by the name of the cap."""
+        fresh, self._fresh = self._fresh, []
+        return {(project, bound.name): bound.left for project, bound in fresh if bound.name and bound.left > 0}
 
     def draw(self, conn: Connection) -> None:
         """Take from the buckets what was leased."""
@@ -139,6 +146,7 @@ class Room:
             self._known["flow", *key] = self._of_flow(key, row, running.flows[key])
         for key, row in fresh["origin"].items():
             self._known["origin", *key] = self._of_origin(conn, row)
+        self._fresh += [(key[0], bound) for kind in fresh for key in fresh[kind] for bound in self._known[kind, *key]]
 
     def _cap(self, row: Any) -> int | None:
         cap: int | None = self.flow_cap if row.flow_concurrency is None else row.flow_concurrency

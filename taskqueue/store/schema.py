@@ -24,6 +24,7 @@ from sqlalchemy import (
 from taskqueue.store.columns import Id, Instant
 from taskqueue.store.columns import metadata as metadata
 from taskqueue.store.queue_tables import flow_keys as flow_keys
+from taskqueue.store.queue_tables import order_blocks as order_blocks
 from taskqueue.store.queue_tables import origins as origins
 from taskqueue.store.queue_tables import queues as queues
 from taskqueue.store.queue_tables import strands as strands

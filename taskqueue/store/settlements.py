@@ -15,10 +15,11 @@ from uuid_utils.compat import uuid7
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import AttemptKind, DeadLetterId, Task, TaskId, TaskState
 from taskqueue.core.webhook import notices
-from taskqueue.store import follow_ups, lanes, loading, rows, strands, submissions
+from taskqueue.store import follow_ups, lanes, loading, order_blocks, rows, strands, submissions
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Changes, Guard, Hint
 from taskqueue.store.schema import attempts, dead_letters, endings, ready
+from taskqueue.store.schema import order_blocks as order_blocks_table
 
 
 def settle(conn: Connection, database: Database, settlements: Sequence[Settlement]) -> set[TaskId]:
@@ -41,6 +42,8 @@ def settle(conn: Connection, database: Database, settlements: Sequence[Settlemen
     new = [*told, *following.values()]
     changes = submissions.place(conn, database, new, now=now)[1] if new else Changes()
     _add_history(changes, held, following)
+    if blocks := order_blocks.made(conn, held):
+        changes.inserts[order_blocks_table] = blocks
     _add_hot_rows(changes, held, now=now)
     strands.wake_for(changes, [(item.task.spec, now + item.wait) for item in held if item.wait is not None])
     ended = [item.task.spec for item in held if item.task.lease and not _leaves_tombstone(item)]
@@ -66,7 +69,7 @@ def _guard(item: Settlement) -> Guard:
 
 def _with_dead_letter(item: Settlement) -> Settlement:
     """A death with the id of its dead letter, which the webhook tells as well."""
-    if item.state is not TaskState.DEAD:
+    if item.state is not TaskState.DEAD or item.task.dead_letter_id is not None:
         return item
     return replace(item, task=replace(item.task, dead_letter_id=DeadLetterId(uuid7())))
 

@@ -115,7 +115,10 @@ class Sqlite:
             raw.executemany("delete from ready where project = ? and task_id = ?", gone)
         now = self._clock.micros()
         for wake in changes.wakes:
-            bound = {**wake, "look_at": to_micros(wake["look_at"]), "now": now}
+            look_at = to_micros(wake["look_at"])
+            # One that slept comes before those that are served all the time.
+            ahead = look_at - (HEAD_START // timedelta(microseconds=1) if look_at <= now else 0)
+            bound = {**wake, "look_at": look_at, "ahead": ahead}
             if not raw.execute(_WAKE, bound).rowcount:  # it is awake already, or nobody has made it yet
                 raw.execute(_MAKE_STRAND, bound)
         return sum(raw.execute(_WAKE_BLOCKED, {**slot, "now": now}).rowcount for slot in changes.freed) > 0
@@ -265,15 +268,14 @@ _RESCHEDULE = """
      where project = :project and task_id = :task_id
 """
 _MAKE_STRAND = """
-    insert or ignore into strands (id, project, queue, flow_key, origin, priority, look_at)
-    select strand, project, queue, flow_key, origin, priority, :look_at
+    insert or ignore into strands (id, project, queue, flow_key, origin, priority, look_at, turn_at)
+    select strand, project, queue, flow_key, origin, priority, :ahead, :ahead
       from ready where strand = :strand and project = :project and lease_token is null and not held limit 1
 """
-# One that slept comes before those that are served all the time.
-_WAKE = f"""
+_WAKE = """
     update strands
-       set look_at = case when look_at is null and :look_at <= :now
-                          then :look_at - {HEAD_START // timedelta(microseconds=1)} else :look_at end,
+       set look_at = case when look_at is null then :ahead else :look_at end,
+           turn_at = case when look_at is null then :ahead else min(turn_at, :look_at) end,
            blocked_on = null
      where id = :strand and project = :project and (look_at is null or look_at > :look_at)
 """

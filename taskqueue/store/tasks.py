@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from taskqueue.core import lifecycle
 from taskqueue.core.errors import Conflict, StoreUnavailable
 from taskqueue.core.task import Attempt, Task, TaskId, TaskState
-from taskqueue.store import loading, rows, settlements, strands
+from taskqueue.store import loading, order_blocks, rows, settlements, strands
 from taskqueue.store.database import Database
 from taskqueue.store.schema import attempts as attempts_table
 from taskqueue.store.schema import ready, tasks
@@ -86,7 +86,7 @@ def run_now(conn: Connection, database: Database, project: str, task_id: TaskId)
         if pulled:
             strands.wake_all(conn, database, [(project, pulled.strand, now)])
         elif task is not None and task.held:
-            _require_turn(conn, key)
+            _require_turn(conn, task, key)
             continue  # its turn came while we looked
         elif task is not None and task.state is not TaskState.QUEUED:
             raise Conflict(f"the task {_HAS_BECOME[task.state]}; only a waiting task can be run now")
@@ -94,8 +94,13 @@ def run_now(conn: Connection, database: Database, project: str, task_id: TaskId)
     raise StoreUnavailable("the task's turn came and went again and again while it was pulled", rolled_back=True)
 
 
-def _require_turn(conn: Connection, key: Mapping[str, Any]) -> None:
+def _require_turn(conn: Connection, task: Task, key: Mapping[str, Any]) -> None:
     """Raise ``Conflict`` if others of its ordering key stand before a task."""
+    if (block := order_blocks.first_before(conn, task)) is not None:
+        raise Conflict(
+            f"the task waits for task {block.task_id} of the same ordering key, which died: redrive its dead letter"
+            f" {block.dead_letter_id} or delete it, or unblock the key"
+        )
     before = conn.execute(_BEFORE, key).scalars().all()
     if before:
         who = f"task {before[0]} and others" if len(before) > 1 else f"task {before[0]}"

@@ -156,7 +156,7 @@ def redrive_dead_letters(service: Service, call: Call) -> Reply:
 def delete_dead_letter(service: Service, call: Call) -> Reply:
     """The task and its attempts stay on record until their retention."""
     with service.database.begin() as conn:
-        removed = dead_letters.remove(conn, call.caller.project, DeadLetterId(call.thing()))
+        removed = dead_letters.remove(conn, service.database, call.caller.project, DeadLetterId(call.thing()))
     if not removed:
         raise _unknown()
     return Reply(204)

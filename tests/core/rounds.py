@@ -21,7 +21,7 @@ def place(strand: int, *bounds: Bound, waited: float = 0.0, project: str = "p", 
         flow_key=f"flow {strand}",
         origin="https://target.example:443",
         priority=priority,
-        look_at=NOW - timedelta(seconds=waited),
+        turn_at=NOW - timedelta(seconds=waited),
         bounds=list(bounds),
     )
 

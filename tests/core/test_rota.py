@@ -39,7 +39,7 @@ def test_a_low_priority_overtakes_a_fresh_high_one_once_it_waited_for_45_seconds
     fresh = place(9, priority=9)
     for waited, first in ((44.9, 9), (45.1, 0)):
         assert claim({0: 1, 9: 1}, 1, [fresh, place(0, priority=0, waited=waited)]).got == [first]
-    assert 9 * AGEING == timedelta(seconds=45)
+    assert timedelta(seconds=45) == 9 * AGEING
 
 
 def test_a_strand_that_was_idle_comes_before_all_that_are_served_but_not_before_who_waited_longer() -> None:
@@ -52,6 +52,7 @@ def test_projects_take_turns_however_many_strands_one_has() -> None:
     crowd = [place(number, waited=60, project="crowd") for number in range(50)]
     got = claim(dict.fromkeys(range(100), 100), 40, [*crowd, place(99, project="one")]).got
     assert 0 < got.index(99) <= 8
+    assert 15 <= got.count(99) <= 25
 
 
 def test_a_project_with_many_strands_does_not_keep_the_others_out_of_small_claims() -> None:
@@ -62,6 +63,15 @@ def test_a_project_with_many_strands_does_not_keep_the_others_out_of_small_claim
     second = claim(waiting, 1, [*crowd, *one], after=first.rota.reached)
     third = claim(waiting, 1, [*crowd, *one], after=second.rota.reached)
     assert [each.got[0] == 99 for each in (first, second, third)] == [False, True, False]
+
+
+def test_while_a_higher_priority_has_any_a_lower_one_has_none() -> None:
+    places = [place(priority, priority=priority, waited=20) for priority in range(10)]
+    waiting = dict.fromkeys(range(10), 50)
+    assert Counter(claim(waiting, 50, places).got) == {9: 50}
+    assert Counter(claim(waiting, 120, places).got) == {9: 50, 8: 50, 7: 20}
+    two = [place(10, priority=9, waited=20), *places]
+    assert Counter(claim({**waiting, 10: 5}, 55, two).got) == {9: 50, 10: 5}
 
 
 def test_a_large_claim_is_spread_over_the_strands() -> None:
@@ -103,7 +113,13 @@ def test_of_several_limits_the_narrowest_counts() -> None:
 
 def test_a_strand_that_runs_into_a_limit_is_looked_at_again_when_that_eases() -> None:
     look = claim({1: 100}, 40, [place(1, Bound(3, SOON, "queue default"))]).looks[1]
-    assert (look.at, look.drained, look.blocked_on) == (SOON, False, "queue default")
+    assert (look.at, look.blocked_on) == (SOON, "queue default")
+
+
+def test_a_strand_that_gave_all_a_limit_let_it_may_be_empty() -> None:
+    for waiting in (3, 4):
+        look = claim({1: waiting}, 40, [place(1, Bound(3, SOON, "queue default"))]).looks[1]
+        assert (look.at, look.drained, look.blocked_on) == (SOON, True, "queue default")
 
 
 def test_a_strand_that_a_limit_stops_is_not_asked_at_all() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from taskqueue.store.database import Database
-from tests.store.invariants import faults
+from taskqueue.store.strands import wake_overlooked
+from tests.store.invariants import faults, overlooked
 from tests.support.clock import Clock
 from tests.support.databases import PATIENCE, SqliteTemplate, empty
 
@@ -28,6 +29,16 @@ def sound(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if database is not None:
         assert faults(database) == []
+
+
+@pytest.fixture
+def attended(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the test, a claim will look in time at every task that waits; for crowds, where ``sound`` takes long."""
+    database: Database = request.getfixturevalue("database")
+    yield
+    with database.begin() as conn:
+        assert list(overlooked(conn, now=database.now(conn))) == []
+        assert wake_overlooked(conn, database, limit=10) == 0
 
 
 @pytest.fixture

@@ -15,7 +15,16 @@ from taskqueue.core.terms import Limits
 from taskqueue.store.database import Database
 from taskqueue.store.policies import follow_ups_of, policy_of
 from taskqueue.store.rows import ids_of
-from taskqueue.store.schema import attempts, dead_letters, endings, idempotency_keys, ready, task_labels, tasks
+from taskqueue.store.schema import (
+    attempts,
+    dead_letters,
+    endings,
+    idempotency_keys,
+    order_blocks,
+    ready,
+    task_labels,
+    tasks,
+)
 
 _LOST = ("worker_lost", "interrupted")
 _TOLD_BY_DEFAULT = "cancelled,dead,succeeded"
@@ -41,6 +50,7 @@ class _Picture:
         self.letters = _grouped(conn, dead_letters, dead_letters.c.generation)
         self.labels = {(row.project, row.task_id) for row in conn.execute(select(task_labels))}
         self.keys = conn.execute(select(idempotency_keys)).all()
+        self.blocks = conn.execute(select(order_blocks)).all()
         self.webhooks: defaultdict[Key, list[Any]] = defaultdict(list)
         self.children: defaultdict[Key, list[Any]] = defaultdict(list)
         for row in self.tasks.values():
@@ -58,6 +68,7 @@ class _Picture:
             for fault in self._of_task(key):
                 yield f"task {key[1]}: {fault}"
         yield from self._of_lanes()
+        yield from self._of_blocks()
         for row in self.keys:
             missing = [task_id for task_id in ids_of(row.task_ids) if (row.project, task_id) not in self.tasks]
             yield from (f"key {row.key} stands for {task_id}, which is no task" for task_id in missing)
@@ -172,8 +183,18 @@ class _Picture:
             free = [row.lane_position for row in rows if not row.held]
             if len(set(places)) < len(places):
                 yield f"lane {lane} has two tasks in one place: {places}"
-            if free != places[:1]:
-                yield f"lane {lane} lets {free} go of {places}"
+            kept = [row.position for row in self.blocks if (row.project, row.queue, row.ordering_key) == lane]
+            if free != [place for place in places[:1] if place < min(kept, default=place + 1)]:
+                yield f"lane {lane} lets {free} go of {places}, where the dead keep {kept}"
+            if set(kept) & set(places):
+                yield f"lane {lane} has a living task in the place of a dead one: {kept}"
+
+    def _of_blocks(self) -> Iterator[str]:
+        for row in self.blocks:
+            letters = self.letters.get((row.project, row.task_id), [])
+            unsettled = [letter.id for letter in letters if letter.redriven_at is None]
+            if row.kind == "block" and row.dead_letter_id not in unsettled:
+                yield f"task {row.task_id} blocks its key, though its death is settled"
 
 
 def _grouped(conn: Connection, table: Any, *order: Any) -> dict[Key, list[Any]]:

@@ -280,7 +280,7 @@ def test_an_unknown_letter_is_none(database: Database) -> None:
     assert redrive(database, nobody) is None
     with database.begin() as conn:
         assert dead_letters.get(conn, "default", nobody) is None
-        assert not dead_letters.remove(conn, "default", nobody)
+        assert not dead_letters.remove(conn, database, "default", nobody)
 
 
 def test_every_edit_changes_its_part_and_no_other(database: Database) -> None:
@@ -355,8 +355,8 @@ def test_a_removed_letter_is_forgotten_and_its_task_is_not(database: Database) -
     dead = kill_one(database)
     (letter,) = search(database)
     with database.begin() as conn:
-        assert dead_letters.remove(conn, "default", letter.id)
-        assert not dead_letters.remove(conn, "default", letter.id)
+        assert dead_letters.remove(conn, database, "default", letter.id)
+        assert not dead_letters.remove(conn, database, "default", letter.id)
     assert get(database, letter) is None
     assert redrive(database, letter.id) is None
     assert look_up(database, dead.id).state is TaskState.DEAD

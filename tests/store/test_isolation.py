@@ -100,7 +100,7 @@ def test_nothing_of_ours_can_be_changed(database: Database, running: Task, lette
         assert leases.settle(conn, database, settlements) == {running.id, waiting.id}
         assert leases.settle(conn, database, [cancel(moved(waiting), now=now)]) == {waiting.id}
         assert dead_letters.redrive(conn, database, THEIRS, letter.id) is None
-        assert not dead_letters.remove(conn, THEIRS, letter.id)
+        assert not dead_letters.remove(conn, database, THEIRS, letter.id)
     assert picture(database) == before
 
 

@@ -169,7 +169,7 @@ def test_what_is_old_goes_in_small_batches_the_oldest_first(database: Database, 
 def test_a_removed_letter_leaves_its_task_until_it_would_have_gone_itself(database: Database, clock: Clock) -> None:
     dead = kill_one(database)
     with database.begin() as conn:
-        dead_letters.remove(conn, "default", the_letter(database))
+        dead_letters.remove(conn, database, "default", the_letter(database))
     clock.advance(days=29)
     assert prune(database) == 0
     assert known(database) == {dead.id}

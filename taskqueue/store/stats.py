@@ -203,7 +203,8 @@ def _in_one(*parts: FromClause) -> Executable:
 def _strands(in_strands: ColumnElement[str], in_ready: ColumnElement[str]) -> CompoundSelect[int]:
     # On PostgreSQL a strand is made by the first claim that hears of it. Until then, and while no worker runs, what
     # waits in it is known by the wakes alone.
-    told = select(wakes.c.strand).where(wakes.c.project == bindparam("of_project")).limit(_WAKES).subquery()
+    first = select(wakes.c.project, wakes.c.strand).order_by(wakes.c.id).limit(_WAKES).subquery()
+    told = select(first.c.strand).where(first.c.project == bindparam("of_project")).subquery()
     one = select(in_ready).where(WAITING, ready.c.strand == told.c.strand).limit(1).scalar_subquery()
     made = strands.c.project == bindparam("of_project")
     return union(

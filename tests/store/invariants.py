@@ -5,25 +5,33 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, literal, or_, select, union_all
 
 from taskqueue.core.policy import Policy
+from taskqueue.core.rota import LOOK_AGAIN
 from taskqueue.core.terms import Limits
 from taskqueue.store.database import Database
 from taskqueue.store.policies import follow_ups_of, policy_of
 from taskqueue.store.rows import ids_of
 from taskqueue.store.schema import (
+    WAITING,
     attempts,
     dead_letters,
     endings,
+    flow_keys,
     idempotency_keys,
     order_blocks,
+    origins,
+    queues,
     ready,
+    strands,
     task_labels,
     tasks,
+    wakes,
 )
 
 _LOST = ("worker_lost", "interrupted")
@@ -35,7 +43,43 @@ Key = tuple[str, UUID]
 def faults(database: Database, *, limits: Limits | None = None) -> list[str]:
     """Every way in which the database contradicts itself, as sentences; empty when all is well."""
     with database.read() as conn:
-        return list(_Picture(conn, limits or Limits()).faults())
+        found = list(_Picture(conn, limits or Limits()).faults())
+        return found + list(overlooked(conn, now=database.now(conn)))
+
+
+def overlooked(conn: Connection, *, now: datetime) -> Iterator[str]:
+    """Waiting tasks at which no claim would look in time, though nothing that lasts holds them back."""
+    late = or_(
+        strands.c.look_at.is_(None),
+        and_(strands.c.look_at > ready.c.not_before, strands.c.look_at > now + LOOK_AGAIN),
+    )
+    found = conn.execute(
+        select(ready, strands.c.look_at)
+        .join_from(
+            ready, strands, and_(strands.c.project == ready.c.project, strands.c.id == ready.c.strand), isouter=True
+        )
+        .where(WAITING, ready.c.expires_at > now, ready.c.strand.is_not(None), late)
+    ).all()
+    told = {
+        (row.project, row.strand): row.look_at for row in conn.execute(select(wakes).order_by(wakes.c.look_at.desc()))
+    }
+    lasting = {tuple(row) for row in conn.execute(_LASTING)}
+    for row in found:
+        limits = {("queue", row.project, row.queue), ("flow", row.project, row.flow_key)}
+        wake = told.get((row.project, row.strand))
+        in_time = wake is not None and wake <= max(row.not_before, now + LOOK_AGAIN)
+        if not in_time and not lasting & {*limits, ("origin", row.project, row.origin)}:
+            yield f"task {row.task_id}, due at {row.not_before}, is looked at only at {row.look_at}"
+
+
+# Pauses, rates and breakers may hold tasks back for longer than caps do.
+_LASTING = union_all(
+    select(literal("queue"), queues.c.project, queues.c.name).where(queues.c.paused | queues.c.rate_limit.is_not(None)),
+    select(literal("flow"), flow_keys.c.project, flow_keys.c.key).where(
+        flow_keys.c.paused | flow_keys.c.rate_limit.is_not(None)
+    ),
+    select(literal("origin"), origins.c.project, origins.c.origin),
+)
 
 
 class _Picture:

@@ -1,4 +1,4 @@
-"""Queues, flow keys, breakers, and the strands that the claim visits.
+"""Queues, flow keys, what blocks an ordering key, breakers, and the strands that the claim visits.
 
 Revision 0003, after 0002. Tasks that wait already are placed by the workers' upkeep, a batch at a time: there may be a
 million of them, and nobody should wait for that here.
@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from taskqueue.store.columns import Instant
+from taskqueue.store.columns import Id, Instant
 
 revision = "0003"
 down_revision = "0002"
@@ -31,6 +31,7 @@ _VERBS = {"0002": "verb in ('redrive')", "0003": "verb in ('redrive', 'cancel', 
 def upgrade() -> None:
     _create_queues()
     _create_flow_keys()
+    _create_order_blocks()
     _create_origins()
     _create_strands()
     _create_wakes()
@@ -50,7 +51,7 @@ def downgrade() -> None:
     op.drop_index("ix_ready_waiting", "ready")
     _create_index("ix_ready_due", "ready", ["not_before", "project"], _WAITING)
     op.drop_column("ready", "strand")
-    for table in ("wakes", "strands", "origins", "flow_keys", "queues"):
+    for table in ("wakes", "strands", "origins", "order_blocks", "flow_keys", "queues"):
         op.drop_table(table)
 
 
@@ -79,6 +80,31 @@ def _create_flow_keys() -> None:
         *_checks("flow_keys"),
         sa.PrimaryKeyConstraint("project", "key", name=op.f("pk_flow_keys")),
     )
+
+
+def _create_order_blocks() -> None:
+    op.create_table(
+        "order_blocks",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("ordering_key", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("task_id", Id(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("dead_letter_id", Id(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("last_position", sa.BigInteger(), nullable=True),
+        sa.Column("last_letter", Id(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.CheckConstraint("kind in ('block', 'park')", name=op.f("ck_order_blocks_kind")),
+        *(
+            sa.CheckConstraint(f"(kind = 'park') = ({name} is not null)", name=op.f(f"ck_order_blocks_{name}"))
+            for name in ("last_position", "last_letter")
+        ),
+        sa.PrimaryKeyConstraint("project", "queue", "ordering_key", "position", name=op.f("pk_order_blocks")),
+    )
+    op.create_index("ix_order_blocks_task", "order_blocks", ["project", "task_id"])
+    _create_index("ix_order_blocks_parking", "order_blocks", ["last_letter"], sa.text("last_position is not null"))
 
 
 def _create_origins() -> None:

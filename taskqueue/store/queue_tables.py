@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-from taskqueue.store.columns import Instant, metadata
+from taskqueue.store.columns import Id, Instant, metadata
 
 # A row only where somebody said something: any other queue has no limits and the service's own defaults.
 queues = Table(
@@ -58,6 +58,29 @@ flow_keys = Table(
     CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
     CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
 )
+
+# Where a dead task keeps its place in the lane of its ordering key: what stands behind it waits until this row is gone.
+order_blocks = Table(
+    "order_blocks",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("ordering_key", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # the lane_position of the task that died
+    Column("task_id", Id, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("dead_letter_id", Id, nullable=False),
+    Column("kind", Text, nullable=False),  # block: until its death is resolved; park: until those behind it are parked
+    Column("last_position", BigInteger),  # of what is to be parked
+    Column("last_letter", Id),  # the newest dead letter of what is parked so far; before that, the first death's own
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("kind in ('block', 'park')", name="kind"),
+    CheckConstraint("(kind = 'park') = (last_position is not null)", name="last_position"),
+    CheckConstraint("(kind = 'park') = (last_letter is not null)", name="last_letter"),
+)
+Index("ix_order_blocks_task", order_blocks.c.project, order_blocks.c.task_id)
+_PARKS = order_blocks.c.last_position.is_not(None)
+Index("ix_order_blocks_parking", order_blocks.c.last_letter, postgresql_where=_PARKS, sqlite_where=_PARKS)
 
 # The breaker of an origin; a row only for origins that failed lately.
 origins = Table(

@@ -97,7 +97,13 @@ def _spelled(line: Line) -> Columns:
 
 def _wake(conn: Connection, waiting: Sequence[Line], at: datetime) -> None:
     known = set(conn.execute(select(strands.c.id)).scalars())
-    row = {"project": DEFAULT_PROJECT, "queue": "default", "priority": new_task().spec.priority, "look_at": at}
+    row = {
+        "project": DEFAULT_PROJECT,
+        "queue": "default",
+        "priority": new_task().spec.priority,
+        "look_at": at,
+        "turn_at": at,
+    }
     fresh = {
         line.strand: {**row, "id": line.strand, "flow_key": line.flow_key, "origin": line.origin} for line in waiting
     }

@@ -38,6 +38,8 @@ _CAPPED, _ORDERED, _DEAD_HOSTS = 0.60, 0.45, 0.95  # what each is to reach of th
 def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
     with place.open() as database, place.plain() as plain, ExitStack() as stack:
         started = [stack.enter_context(child("bench.claimer", place.url)) for _ in range(max(CLAIMERS))]
+        start(started, count=0)
+        finish(started)  # they are there
         for claimers in CLAIMERS:
             engine = _Engine(database, plain, started[:claimers], sizes)
             yield from _throughput(place, engine, sizes)

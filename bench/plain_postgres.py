@@ -41,11 +41,8 @@ class PlainPostgres:
     def claim(self, limit: int) -> int:
         run = self._conn.execute
         (*_, now) = run(_ENTER).fetchone() or ()
-        run(_FOLD, {"now": now}).fetchall()
-        ((strand, project, *_),) = run(_DUE, {"now": now, "limit": 64}).fetchall()
+        ((_, _, strand, project, *_),) = run(_DUE, {"now": now, "limit": 64}).fetchall()
         found = run(_LEASE, _lease_values(project, strand, limit, now)).fetchall()
-        looks = [{"project": project, "strand": strand, "look_at": now, "drained": False, "blocked_on": None}]
-        run(_LOOK_AGAIN, {"looks": _encode(looks).decode(), "now": now})
         self._conn.commit()
         return len(found)
 
@@ -160,16 +157,7 @@ def _spelled(statement: TextClause) -> str:
     return str(statement.compile(dialect=_POSTGRES))
 
 
-_ENTER, _FOLD, _DUE, _LEASE, _LOOK_AGAIN = map(
-    _spelled,
-    (
-        claim_postgres._ENTER,
-        claim_postgres._FOLD,
-        claim_postgres._DUE,
-        claim_postgres._LEASE,
-        claim_postgres._LOOK_AGAIN,
-    ),
-)
+_ENTER, _DUE, _LEASE = map(_spelled, (claim_postgres._ENTER, claim_postgres._DUE, claim_postgres._LEASE))
 _WAKE = "insert into wakes (project, strand, look_at) values (%(project)s, %(strand)s, %(look_at)s)"
 _LEASES = ("task_id", "project", "lease_token")
 _ONE = "task_id = %(task_id)s and project = %(project)s and lease_token = %(lease_token)s"

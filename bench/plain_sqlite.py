@@ -45,9 +45,8 @@ class PlainSqlite:
         ((strand, project, *_),) = run(claim_sqlite._DUE, (now, 64)).fetchall()
         found = run(_WAITING, _waiting(project, strand, now, limit)).fetchall()
         until = now + LEASE.seconds * 1_000_000
-        fresh = [(uuid4().bytes, uuid4().bytes, until, now, "bench-2", row[0], project) for row in found]
+        fresh = [(uuid4().bytes, uuid4().bytes, until, now, "bench-2", row[0]) for row in found]
         self._conn.executemany(claim_sqlite._LEASE, fresh)
-        self._conn.executemany(claim_sqlite._LOOK_AGAIN, [(now, None, strand, project)])
         run("commit")
         return len(found)
 
@@ -100,7 +99,7 @@ class PlainSqlite:
         for table, rows in inserts.tables:
             self._conn.executemany(_insert(table.name, tuple(rows[0])), rows)
         if inserts.wake:
-            self._wake({**inserts.wake, "now": to_micros(datetime.now(UTC))})
+            self._wake({**inserts.wake, "ahead": inserts.wake["look_at"]})
 
     def _wake(self, wake: Columns) -> None:
         if not self._conn.execute(store._WAKE, wake).rowcount:

@@ -126,8 +126,15 @@ class Rota:
                 self._had_its_turn(offer.place, drained=False)
 
     def looks(self) -> list[Look]:
-        """Of every strand that was asked or put off. Who was not reached keeps its turn."""
-        return list(self._looks.values())
+        """Of every strand that was asked or put off. Who was not reached keeps its turn, and so does for a moment who
+        is alone and has more to give: nobody is kept waiting, and most claims are spared a write."""
+        looks = list(self._looks.values())
+        return [] if len(looks) == 1 and self._goes_on_alone(looks[0]) else looks
+
+    def _goes_on_alone(self, look: Look) -> bool:
+        unstopped = look.at == self._now and not look.drained and look.blocked_on is None
+        recent = self._now - look.place.turn_at < LOOK_AGAIN
+        return unstopped and recent and all(place is look.place for place in self._due)
 
     def _startable(self) -> list[Place]:
         """Those that are due and that no limit stops; the others are put off."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from taskqueue.core.rota import Rota
 from taskqueue.core.task import Task
 from taskqueue.store.database import Database
-from taskqueue.store.dialect import Claims, Leasing
+from taskqueue.store.dialect import Claims, Due, Leasing
 from taskqueue.store.room import Room, Share
 
 _FEW = 64  # due strands that are simply all looked at
@@ -50,11 +50,11 @@ def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
     claims = database.dialect.claims()
     now = claims.enter(conn) + database.clock_offset()
     leasing = Leasing(wanted.worker, now, now + wanted.lease)
-    folded = claims.fold(conn, now=now)
+    due = claims.due(conn, now=now, limit=_FEW)
     room, rota = Room(now, wanted.flow_cap, wanted.share), Rota(now, after=wanted.after)
     tasks: list[Task] = []
     look = _Look(claims, conn, leasing, wanted.after)
-    for found in look.rounds():
+    for found in look.rounds(due):
         rota.join(room.places(conn, found))
         if free := room.free():
             # A slot that came free woke one of those that ran into the limit; whose turn it is, is seen here.
@@ -67,10 +67,10 @@ def take(conn: Connection, database: Database, wanted: Wanted) -> Taken:
             break
     if looks := rota.looks():
         claims.look_again(conn, looks, now=now)
-        room.draw(conn)
+    room.draw(conn)
     # Where a full claim ended, not where its ring did: in claims of a few tasks, the rest of the ring had no turn yet.
     after = rota.reached if len(tasks) == wanted.limit else look.after
-    return Taken(tasks, after, rota.at_share, more=not folded, now=now)
+    return Taken(tasks, after, rota.at_share, more=not due.folded, now=now)
 
 
 class _Look:
@@ -80,10 +80,9 @@ class _Look:
         self._claims, self._conn, self._now = claims, conn, leasing.now
         self.after = after
 
-    def rounds(self) -> Iterator[list[Any]]:
-        few = self._claims.due(self._conn, now=self._now, limit=_FEW)
-        if len(few) < _FEW:
-            yield few
+    def rounds(self, due: Due) -> Iterator[list[Any]]:
+        if not due.many:
+            yield due.strands
             return
         for breadth in (_BREADTH, _WIDE):
             cut_off = False

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, text
 from uuid_utils import uuid7
 
 from taskqueue.core.rota import AGEING, HEAD_START, Look, Offer
-from taskqueue.store.dialect import Leased, Leasing
+from taskqueue.store.dialect import Due, Leased, Leasing
 from taskqueue.store.postgres_driver import execute, named
-from taskqueue.store.room import COLUMNS, JOINS, PROJECTS, SOME_EMPTY, of_ring
+from taskqueue.store.room import COLUMNS, JOINS, NAMES, PROJECTS, SOME_EMPTY, of_ring
 from taskqueue.store.rows import claimed_task
+from taskqueue.store.schema import tasks
 
 _encode = msgspec.json.Encoder().encode
 _FOLDED = 2000  # wakes per claim
@@ -31,9 +32,11 @@ _ENTER = text(f"""
 
 # One that slept comes before those that are served all the time.
 _AHEAD = f"make_interval(secs => {HEAD_START.total_seconds()})"
-# By ctid, as everywhere in the claim: ids that are joined back make a plan walk over the table once it is generic.
-# Locked, so that a strand which is just being forgotten is found to be unknown rather than moved in vain.
-_FOLD = text(f"""
+# What others told, and who is due after that, in one statement: each costs a round trip. Unknown strands are made here,
+# not by those who submit: of two at once, the second would wait for the commit of the first. By ctid, as everywhere in
+# the claim: ids that are joined back make a plan walk over the table once it is generic. Locked, so that a strand which
+# is just being forgotten is found to be unknown rather than moved in vain.
+_DUE = text(f"""
     with told as (
         delete from wakes
          where ctid = any(array(select ctid from wakes order by id limit {_FOLDED} for update skip locked))
@@ -55,27 +58,38 @@ _FOLD = text(f"""
                               else least(strands.turn_at, known.look_at) end,
                blocked_on = null
           from known
-         where strands.ctid = known.tid and (strands.look_at is null or strands.look_at > known.look_at))
-    select coalesce(sum(told), 0) as told, array_agg(strand) filter (where tid is null) as unknown
-      from earliest left join known using (project, strand, told)
-""")
-# Made here and not by those who submit: of two at once, the second would wait for the commit of the first.
-_MAKE = text(f"""
-    insert into strands (id, project, queue, flow_key, origin, priority, look_at, turn_at)
-    select strand, project, queue, flow_key, origin, priority,
-           cast(:now as timestamptz) - {_AHEAD}, cast(:now as timestamptz) - {_AHEAD}
-      from unnest(cast(:unknown as bigint[])) as unknown (id)
-     cross join lateral (
-            select * from ready where strand = unknown.id and lease_token is null and not held limit 1) as waiting
-    on conflict do nothing
+         where strands.ctid = known.tid and (strands.look_at is null or strands.look_at > known.look_at)
+        returning strands.*),
+    made as (
+        insert into strands (id, project, queue, flow_key, origin, priority, look_at, turn_at)
+        select strand, project, queue, flow_key, origin, priority,
+               cast(:now as timestamptz) - {_AHEAD}, cast(:now as timestamptz) - {_AHEAD}
+          from earliest
+         cross join lateral (
+                select queue, flow_key, origin, priority from ready
+                 where ready.strand = earliest.strand and ready.project = earliest.project
+                   and lease_token is null and not held limit 1) as waiting
+         where not exists (
+                select 1 from known where known.strand = earliest.strand and known.project = earliest.project)
+        on conflict do nothing
+        returning *),
+    due as materialized (
+        (select * from strands as standing
+          where look_at <= :now
+            and not exists (select 1 from moved where moved.id = standing.id and moved.project = standing.project)
+          order by look_at limit :limit)
+        union all
+        select * from moved where look_at <= :now
+        union all
+        select * from made)
+    select inbox.told, around.waiting, {COLUMNS}
+      from (select coalesce(sum(told), 0) as told from earliest) as inbox
+     cross join (select count(*) as waiting from due) as around
+      left join due on around.waiting < :limit
+      {JOINS}
 """)
 
 _STEP = f"make_interval(secs => {AGEING.total_seconds()})"
-_DUE = text(f"""
-    select {COLUMNS}
-      from (select * from strands where look_at <= :now order by look_at limit :limit) as due
-      {JOINS}
-""")
 _DUE_BY_PROJECT = text(f"""
     with recursive ring (project, place) as (
         (select project, 1 from strands where look_at is not null and project > :after order by project limit 1)
@@ -108,9 +122,30 @@ _BLOCKED = text(f"""
       {JOINS}
 """)
 
+_HOT = (
+    "task_id",
+    "strand",
+    "generation",
+    "revision",
+    "seq",
+    "number",
+    "charged",
+    "lost",
+    "deferred",
+    "memory",
+    "lease_token",
+    "attempt_id",
+    "started_at",
+    "worker",
+)
+_LEASED = {
+    **{name: f"leased.{name}" for name in _HOT},
+    "live_until": "leased.expires_at",
+    **{column.name: f'tasks."{column.name}"' for column in tasks.c if column.name not in ("id", "expires_at")},
+}
 # Never `in (select … limit n for update skip locked)`: the planner may run the subquery again and take more than n.
 # Attempt ids begin with the same 48 bits of time as any UUIDv7; the rest is drawn by the database for each row.
-_LEASE = text("""
+_LEASE = text(f"""
     with picked as materialized (
         select waiting.tid
           from json_to_recordset(cast(:offers as json)) as offer (place int, project text, strand bigint, quota int)
@@ -132,10 +167,9 @@ _LEASE = text("""
                number = number + 1,
                seq = seq + 1
          where ctid = any(array(select tid from picked))
-        returning task_id, project as owner, strand, generation, revision, expires_at as live_until, seq, number,
-                  charged, lost, deferred, memory, lease_token, attempt_id, started_at, worker)
-    select leased.*, tasks.*
-      from leased join tasks on tasks.id = leased.task_id and tasks.project = leased.owner
+        returning ready.*)
+    select {", ".join(f'{where} as "{name}"' for name, where in _LEASED.items())}
+      from leased join tasks on tasks.id = leased.task_id and tasks.project = leased.project
 """)
 
 _LOOK_AGAIN = text("""
@@ -170,23 +204,20 @@ class PostgresClaims:
         now: datetime = execute(conn, _ENTER, {}).fetchone()[-1]
         return now
 
-    def fold(self, conn: Connection, *, now: datetime) -> bool:
-        told, unknown = execute(conn, _FOLD, {"now": now}).fetchone()
-        if unknown:
-            execute(conn, _MAKE, {"unknown": unknown, "now": now})
-        return int(told) < _FOLDED
-
-    def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
-        return named(execute(conn, _DUE, {"now": now, "limit": limit}))
+    def due(self, conn: Connection, *, now: datetime, limit: int) -> Due:
+        found = named(execute(conn, _DUE, {"now": now, "limit": limit}), ("told", "waiting", *NAMES))
+        told, waiting, *_ = found[0]
+        return Due([row for row in found if row.id is not None], many=waiting >= limit, folded=told < _FOLDED)
 
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
-        return of_ring(named(execute(conn, _DUE_BY_PROJECT, {"after": after, "now": now, "breadth": breadth})))
+        bound = {"after": after, "now": now, "breadth": breadth}
+        return of_ring(named(execute(conn, _DUE_BY_PROJECT, bound), ("ring", *NAMES)))
 
     def blocked(self, conn: Connection, limits: Mapping[tuple[str, str], int], *, now: datetime) -> list[Any]:
         free = [
             {"project": project, "name": name, "slots": slots + SOME_EMPTY} for (project, name), slots in limits.items()
         ]
-        return named(execute(conn, _BLOCKED, {"limits": _encode(free).decode(), "now": now}))
+        return named(execute(conn, _BLOCKED, {"limits": _encode(free).decode(), "now": now}), NAMES)
 
     def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         parameters = {
@@ -197,7 +228,7 @@ class PostgresClaims:
             "worker": leasing.worker,
             "id_head": str(uuid7())[:15],
         }
-        return [(row.strand, claimed_task(row)) for row in named(execute(conn, _LEASE, parameters))]
+        return [(row.strand, claimed_task(row)) for row in named(execute(conn, _LEASE, parameters), tuple(_LEASED))]
 
     def look_again(self, conn: Connection, looks: Sequence[Look], *, now: datetime) -> None:
         execute(conn, _LOOK_AGAIN, {"looks": _encode([_look(look) for look in looks]).decode(), "now": now})

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
-from sqlalchemy import Connection, and_, bindparam, select
-from uuid_utils.compat import uuid7
+from sqlalchemy import Connection, and_, bindparam, literal_column, select
+from uuid_utils.compat import uuid4, uuid7
 
 from taskqueue.core.rota import AGEING, Look, Offer
-from taskqueue.core.task import AttemptId, Lease, LeaseToken, Task, TaskId
+from taskqueue.core.task import AttemptId, Lease, LeaseToken, TaskId
 from taskqueue.store.columns import from_micros, to_micros
-from taskqueue.store.dialect import Leased, Leasing
+from taskqueue.store.dialect import Due, Leased, Leasing
 from taskqueue.store.room import COLUMNS, JOINS, NAMES, PROJECTS, SOME_EMPTY, of_ring
 from taskqueue.store.rows import leased_task, record
 from taskqueue.store.schema import WAITING, ready, tasks
@@ -53,6 +52,7 @@ _DUE_BY_PROJECT = f"""
 """
 _WAITING = Query(
     select(
+        literal_column("ready.rowid").label("place"),
         ready.c.task_id,
         ready.c.generation,
         ready.c.revision,
@@ -63,7 +63,7 @@ _WAITING = Query(
         ready.c.lost,
         ready.c.deferred,
         ready.c.memory,
-        *(column for column in tasks.c if column.name != "id"),
+        *(column for column in tasks.c if column.name not in ("id", "expires_at")),
     )
     .join_from(ready, tasks, and_(tasks.c.id == ready.c.task_id, tasks.c.project == ready.c.project))
     .where(
@@ -80,7 +80,7 @@ _LEASE = """
     update ready
        set lease_token = ?, attempt_id = ?, lease_until = ?, started_at = ?, worker = ?,
            number = number + 1, seq = seq + 1
-     where task_id = ? and project = ?
+     where rowid = ?
 """
 _NEXT = """
     select min(not_before) from ready
@@ -101,11 +101,10 @@ class SqliteClaims:
     def enter(self, conn: Connection) -> datetime:  # noqa: ARG002 - it holds the database already
         return self._clock()
 
-    def fold(self, conn: Connection, *, now: datetime) -> bool:  # noqa: ARG002 - there is nothing to fold
-        return True
-
-    def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
-        return _records(NAMES, driver(conn).execute(_DUE, (to_micros(now), limit)))
+    def due(self, conn: Connection, *, now: datetime, limit: int) -> Due:
+        found = driver(conn).execute(_DUE, (to_micros(now), limit)).fetchall()
+        many = len(found) >= limit
+        return Due([] if many else _records(NAMES, found), many=many, folded=True)
 
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
         bound = {"after": after, "now": to_micros(now), "breadth": breadth}
@@ -121,26 +120,16 @@ class SqliteClaims:
     def lease(self, conn: Connection, offers: Sequence[Offer], *, limit: int, leasing: Leasing) -> Leased:
         start, until = to_micros(leasing.now), to_micros(leasing.until)
         leased: Leased = []
+        changes = []
         for offer in offers:
             place, left = offer.place, limit - len(leased)
             bound = {"strand": place.strand, "of_project": place.project, "now": start, "limit": min(offer.quota, left)}
-            leased += [(place.strand, _leased(row, leasing)) for row in _WAITING.all(conn, bound)] if left else []
-        leases = [task.lease for _, task in leased if task.lease]
-        driver(conn).executemany(
-            _LEASE,
-            [
-                (
-                    each.token.bytes,
-                    each.attempt_id.bytes,
-                    until,
-                    start,
-                    leasing.worker,
-                    each.task_id.bytes,
-                    each.project,
-                )
-                for each in leases
-            ],
-        )
+            for row in _WAITING.all(conn, bound) if left else ():
+                lease = Lease(row.project, TaskId(row.task_id), LeaseToken(uuid4()), AttemptId(uuid7()))
+                task = leased_task(row, lease, started_at=leasing.now, worker=leasing.worker)
+                leased.append((place.strand, task))
+                changes.append((lease.token.bytes, lease.attempt_id.bytes, until, start, leasing.worker, row.place))
+        driver(conn).executemany(_LEASE, changes)
         return leased
 
     def look_again(self, conn: Connection, looks: Sequence[Look], *, now: datetime) -> None:
@@ -155,12 +144,6 @@ class SqliteClaims:
             change = {"at": at, "waits": look.waits, "blocked_on": blocked_on}
             changes.append({**change, "strand": place.strand, "project": place.project})
         raw.executemany(_LOOK_AGAIN, changes)
-
-
-def _leased(row: Any, leasing: Leasing) -> Task:
-    """The task as the update leaves it, without reading it again."""
-    lease = Lease(row.project, TaskId(row.task_id), LeaseToken(uuid4()), AttemptId(uuid7()))
-    return leased_task(row, lease, started_at=leasing.now, worker=leasing.worker)
 
 
 def _records(names: tuple[str, ...], found: Iterable[Any]) -> list[Any]:

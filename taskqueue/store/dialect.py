@@ -73,6 +73,16 @@ class Leasing:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Strands that are due, each with its limits as ``room`` names them; none of them if there are ``many``. Not
+    ``folded``: more of what others told is left for the next claim."""
+
+    strands: list[Any]
+    many: bool
+    folded: bool
+
+
 Leased = list[tuple[int, Task]]  # tasks that were leased, each with the strand it waited in
 
 
@@ -83,11 +93,8 @@ class Claims(Protocol):
         """Wait until no other claim is under way, and hold others off until the commit; return the clock as it then
         reads, without the offset of tests."""
 
-    def fold(self, conn: Connection, *, now: datetime) -> bool:
-        """Take in what others told about strands; False if more of it is left for the next claim."""
-
-    def due(self, conn: Connection, *, now: datetime, limit: int) -> list[Any]:
-        """Strands that are due, the longest due first, each with its limits as ``room`` names them."""
+    def due(self, conn: Connection, *, now: datetime, limit: int) -> Due:
+        """Take in what others told about strands, and look for those that are due; ``limit`` of them are many."""
 
     def due_by_project(self, conn: Connection, *, after: str, now: datetime, breadth: int) -> tuple[list[Any], str]:
         """Up to ``breadth`` due strands of each priority of the next projects ``after`` one, and the last of these

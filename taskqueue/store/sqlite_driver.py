@@ -20,7 +20,11 @@ from taskqueue.store.rows import record
 _Conversions = list[tuple[int, Callable[[Any], Any]]]
 
 _TO_DRIVER: Mapping[type, Callable[[Any], Any]] = {Id: attrgetter("bytes"), Instant: to_micros}
-_FROM_DRIVER: Mapping[type, Callable[[Any], Any]] = {Id: lambda value: UUID(bytes=value), Instant: from_micros}
+# Tasks that came together share their instants.
+_FROM_DRIVER: Mapping[type, Callable[[Any], Any]] = {
+    Id: lambda value: UUID(bytes=value),
+    Instant: lru_cache(maxsize=4096)(from_micros),
+}
 
 
 def driver(conn: Connection) -> sqlite3.Connection:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Result
 
+from taskqueue.core.asked import backoff_resource
 from taskqueue.core.memory import Memory
 from taskqueue.core.outcome import CLASSES, Outcome, OutcomeClass, Partial, Phase, Response, Timings
 from taskqueue.core.reason import DeadReason
@@ -368,18 +369,7 @@ def _events_of(value: str | None) -> frozenset[WebhookEvent]:
 
 
 def _backoff_blob(backoff: Backoff | None) -> bytes | None:
-    if backoff is None:
-        return None
-    return _encode(
-        {
-            "type": backoff.type.value,
-            "initial": backoff.initial.total_seconds(),
-            "factor": backoff.factor,
-            "max": backoff.max.total_seconds(),
-            "jitter": backoff.jitter.value,
-            "schedule": [span.total_seconds() for span in backoff.schedule],
-        }
-    )
+    return _encode(backoff_resource(backoff)) if backoff is not None else None
 
 
 def _backoff_of(blob: bytes | None) -> Backoff | None:

@@ -40,6 +40,7 @@ class Event(StrEnum):
     # The road of a task.
     TASK_EXPIRED = "task.expired"
     TASK_DEAD = "task.dead"  # it lies with the dead letters, and no attempt follows
+    TASKS_PARKED = "tasks.parked"  # they wait behind task_id, which died, and are set aside as dead letters
     ATTEMPT_SETTLED = "attempt.settled"
     ATTEMPT_CUT = "attempt.cut"  # its lease went stale, or the worker drains
     ATTEMPT_FAULT = "attempt.fault"  # a surprise while delivering: a bug, settled as local_resource

@@ -32,7 +32,7 @@ _FILTERS = (
     click.option("--kind", help="task or webhook; both unless said otherwise."),
     click.option("--queue"),
     click.option("--class", "class_", help="The class of the last attempt, as timeout or server_error."),
-    click.option("--reason", help="exhausted, rejected, expired, lost, poison or uncertain."),
+    click.option("--reason", help="exhausted, rejected, expired, lost, poison, parked or uncertain."),
     click.option("--fingerprint", help="Deaths of one cause share it."),
     click.option("--target-host"),
     click.option("--label"),

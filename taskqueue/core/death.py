@@ -22,6 +22,7 @@ _COMMON = {
     DeadReason.EXPIRED: "its time was up",
     DeadReason.LOST: "it lost its workers more often than it may",
     DeadReason.POISON: "the same failure came again and again",
+    DeadReason.PARKED: "an older task of its ordering key died, and the queue parks what waits behind such a one",
     DeadReason.UNCERTAIN: "there was no time left to ask whether the work was done, and onUnknown is hold",
 }
 

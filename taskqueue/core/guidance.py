@@ -71,7 +71,7 @@ ADVICE: Mapping[str, str] = {
 # Types of our own making, whose message says all there is.
 _SAID_BY_MESSAGE = frozenset(
     {
-        *("HTTPStatus", "BodyCut", "X-Amz-Function-Error", "Verdict", "Reconcile", "Cancelled", "Expired"),
+        *("HTTPStatus", "BodyCut", "X-Amz-Function-Error", "Verdict", "Reconcile", "Cancelled", "Expired", "Parked"),
         *("LeaseLapsed", "DeadlinePassed", "ConnectionClosed", "NameNotFound", "MalformedAnswer", "InterimOnly"),
         *("SpokeFirst", "ResolverBusy", "SettleFailed", "NotConfigured", "WrongRegion"),
         *("ForbiddenTarget", "InvalidTarget"),

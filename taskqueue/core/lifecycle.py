@@ -59,6 +59,13 @@ def expire(task: Task, *, now: datetime) -> Settlement:
     return ended(task, progress, now=now, state=TaskState.DEAD, reason=reason, attempt=None)
 
 
+def park(task: Task, *, now: datetime) -> Settlement:
+    """The death of a queued task that waits behind a dead one of its ordering key, where the queue parks such tasks."""
+    require(task.state, TaskState.DEAD)
+    progress = replace(task.progress, seq=task.progress.seq + 1)
+    return ended(task, progress, now=now, state=TaskState.DEAD, reason=DeadReason.PARKED, attempt=None)
+
+
 def cancel(task: Task, *, now: datetime) -> Settlement:
     """The end of a task somebody called off; a running attempt goes on record as ``cancelled``."""
     require(task.state, TaskState.CANCELLED)

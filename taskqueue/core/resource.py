@@ -219,12 +219,13 @@ def _add_body(result: ResultResource, response: Response) -> None:
 def _error(task: Task) -> ErrorResource | None:
     last, ending = task.last_attempt, task.ending
     if last is None or last.outcome.cls.name == "success":
-        if ending is None or ending.reason is not DeadReason.EXPIRED:
+        if ending is None or ending.reason not in _NEVER_STARTED:
             return None
+        error_type, message = _NEVER_STARTED[ending.reason]
         return {
-            "class": "expired",
-            "type": "Expired",
-            "message": "the task expired before an attempt could start",
+            "class": ending.reason.value,
+            "type": error_type,
+            "message": message,
             "retryable": False,
             "partialWork": Partial.NO.label,
             "compensation": False,
@@ -238,6 +239,12 @@ def _error(task: Task) -> ErrorResource | None:
         "partialWork": (ending.worst_partial if ending else outcome.partial).label,
         "compensation": _compensation(outcome),
     }
+
+
+_NEVER_STARTED = {
+    DeadReason.EXPIRED: ("Expired", "the task expired before an attempt could start"),
+    DeadReason.PARKED: ("Parked", "an older task of its ordering key died, and the queue parks what waits behind it"),
+}
 
 
 def _compensation(outcome: Outcome) -> bool:

@@ -13,7 +13,7 @@ from taskqueue.core.outcome import lapsed
 from taskqueue.core.settlement import Settlement
 from taskqueue.core.task import Task, TaskState
 from taskqueue.core.terms import Limits
-from taskqueue.store import leases, operations, origins, retention, strands
+from taskqueue.store import leases, operations, order_blocks, origins, parking, retention, strands
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
 from taskqueue.worker.background import Background
@@ -62,6 +62,8 @@ class Chores:
             _Chore("operations", _OPERATIONS_SECONDS, self._advance),
             _Chore("prune", prune_every.total_seconds(), self._prune, retention.BATCH),
             _Chore("place", sweep, self._place),
+            _Chore("park", sweep, self._park),
+            _Chore("unblock", sweep, self._unblock),
             _Chore("strands", prune_every.total_seconds(), self._tidy_strands),
             _Chore("breakers", prune_every.total_seconds(), self._forget_breakers),
         ]
@@ -135,6 +137,19 @@ class Chores:
     def _place(self) -> int:
         with self._database.begin() as conn:
             return strands.place_older(conn, self._database, limit=_BATCH)
+
+    def _park(self) -> int:
+        with self._database.begin() as conn:
+            parked = parking.step(conn, self._database, limit=_BATCH)
+        if parked is None:
+            return 0
+        if parked.count:
+            telemetry.warning(Event.TASKS_PARKED, task_id=parked.behind, queue=parked.queue, count=parked.count)
+        return _BATCH  # another lane may have something to park
+
+    def _unblock(self) -> int:
+        with self._database.begin() as conn:
+            return order_blocks.lift_obsolete(conn, self._database, limit=_BATCH)
 
     def _tidy_strands(self) -> int:
         with self._database.begin() as conn:

@@ -1,8 +1,9 @@
 """Processes that settle what is due, and kill themselves at any step of that transaction.
 
 Run as a program: the database's URL. For each line of its input, ``step status offset``, it sends a child to claim what
-is due and to settle it with that status, the clock being ``offset`` seconds ahead. It prints "killed" when the child
-died before that step, "settled" when there was none such.
+is due and to settle it with that status, the clock being ``offset`` seconds ahead; or, for the word ``park``,
+``redrive`` or ``remove`` in place of a status, to do that. It prints "killed" when the child died before
+that step, "settled" when there was none such.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from sqlalchemy import Connection
 
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.terms import Limits
-from taskqueue.store import leases
+from taskqueue.store import dead_letters, leases, parking
 from taskqueue.store.database import Database
+from taskqueue.store.dead_letters import DeadLetterFilter
 from tests.store.overhear import listen
 from tests.support.builders import answer
 
@@ -29,21 +31,32 @@ def main(url: str) -> None:
         step, status, offset = line.split()
         child = os.fork()
         if child == 0:
-            _settle(url, int(step), int(status), timedelta(seconds=float(offset)))
+            _die(url, int(step), status, timedelta(seconds=float(offset)))
             os._exit(0)
         _, how = os.waitpid(child, 0)
         print("killed" if os.WIFSIGNALED(how) else "settled" if how == 0 else "failed", flush=True)
 
 
-def _settle(url: str, step: int, status: int, later: timedelta) -> None:
+def _die(url: str, step: int, what: str, later: timedelta) -> None:
     database = Database.open(url, clock_offset=lambda: later)
-    claimed = leases.claim(database, worker="dying", limit=100, lease=LEASE).tasks
+    claimed = leases.claim(database, worker="dying", limit=100, lease=LEASE).tasks if what.isdigit() else []
+    with database.read() as conn:
+        letters = dead_letters.search(conn, "default", DeadLetterFilter(), cursor=None, limit=1).items
     fuse = _Fuse(step)
     with database.begin() as conn:
         now = database.now(conn)
-        settlements = [decide(task, answer(status), now=now, jitter=0.0, limits=Limits()) for task in claimed]
         fuse.watch(conn)
-        leases.settle(conn, database, settlements)
+        match what:
+            case "park":
+                parking.step(conn, database, limit=3)
+            case "redrive":
+                dead_letters.redrive(conn, database, "default", letters[0].id)
+            case "remove":
+                dead_letters.remove(conn, database, "default", letters[0].id)
+            case status:
+                outcome = answer(int(status))
+                settlements = [decide(task, outcome, now=now, jitter=0.0, limits=Limits()) for task in claimed]
+                leases.settle(conn, database, settlements)
         fuse.burn()  # all is written, and nothing committed
     fuse.burn()  # committed, and nobody was told
 

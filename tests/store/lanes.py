@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskqueue.core.lifecycle import expire
 from taskqueue.core.queue import OnDeath, Queue
 from taskqueue.core.task import DeadLetterId, Task, TaskId
-from taskqueue.store import dead_letters, leases, order_blocks, queues
+from taskqueue.store import dead_letters, leases, order_blocks, parking, queues
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import Edits
 from taskqueue.store.dialect import Lane
@@ -54,6 +54,16 @@ def advance_all(database: Database, *, limit: int = 100) -> int:
     """What the workers' upkeep does with keys of queues that block no more."""
     with database.begin() as conn:
         return order_blocks.lift_obsolete(conn, database, limit=limit)
+
+
+def park_all(database: Database, *, limit: int = 100) -> int:
+    """What the workers' upkeep does where dead tasks have others parked; return in how many steps."""
+    steps = 0
+    while True:
+        with database.begin() as conn:
+            if parking.step(conn, database, limit=limit) is None:
+                return steps
+        steps += 1
 
 
 def unblock(database: Database, key: str = "a", queue: str = "default") -> int:

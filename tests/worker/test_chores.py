@@ -11,10 +11,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from taskqueue.core.queue import OnDeath, Queue
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.task import DEFAULT_PROJECT, Task, TaskState
 from taskqueue.core.terms import Limits
-from taskqueue.store import operations, tasks
+from taskqueue.store import operations, queues, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.worker.chores import Chores
@@ -78,6 +79,36 @@ def test_the_tombstone_of_a_cancelled_task_lapses_too(database: Database, chores
     clock.advance(seconds=16)
     until(lambda: [task.id for task in claim_all(database)] == [waiting.id])
     assert outcomes(database, cancelled) == ["cancelled"]
+
+
+def test_what_waits_behind_a_dead_task_is_parked_and_told_of(
+    database: Database, chores: Chores, log: io.StringIO
+) -> None:
+    set_on_death(database, OnDeath.PARK)
+    first, *others = (submit_one(database, ordering_key="a") for _ in range(4))
+    settle_one(database, claim_one(database), answered(400))
+    late = submit_one(database, ordering_key="a")
+    chores.start()
+    until(lambda: [task.id for task in claim_all(database)] == [late.id])
+    endings = [look_up(database, task.id).ending for task in others]
+    assert {ending.reason for ending in endings if ending} == {DeadReason.PARKED}
+    (told,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "tasks.parked"]
+    assert (told["task_id"], told["queue"], told["count"]) == (str(first.id), "default", 3)
+
+
+def test_a_key_whose_queue_skips_by_now_goes_on(database: Database, chores: Chores) -> None:
+    set_on_death(database, OnDeath.BLOCK)
+    submit_one(database, ordering_key="a")
+    second = submit_one(database, ordering_key="a")
+    settle_one(database, claim_one(database), answered(400))
+    chores.start()
+    set_on_death(database, OnDeath.SKIP)
+    until(lambda: [task.id for task in claim_all(database)] == [second.id])
+
+
+def set_on_death(database: Database, on_death: OnDeath) -> None:
+    with database.begin() as conn:
+        queues.define(conn, database, Queue(project=DEFAULT_PROJECT, name="default", on_death=on_death))
 
 
 def test_bulk_work_is_carried_on_until_it_is_done(database: Database, chores: Chores) -> None:

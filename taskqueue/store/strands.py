@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
 
 from taskqueue.core.strand import blocked_on_flow, blocked_on_origin, blocked_on_queue, strand_id, strand_of
 from taskqueue.core.task import Task, TaskSpec
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Changes, Hint
-from taskqueue.store.schema import WAITING, flow_keys, queues, ready, strands
+from taskqueue.store.schema import WAITING, flow_keys, queues, ready, strands, wakes
 
 Row = dict[str, Any]
 
@@ -82,10 +82,12 @@ def place_older(conn: Connection, database: Database, *, limit: int) -> int:
 
 
 def wake_overlooked(conn: Connection, database: Database, *, limit: int) -> int:
-    """Wake up to ``limit`` sleeping strands that hold a task, and return how many. Any at all is a fault of ours: the
-    promise that nothing is lost must not hang on there being none."""
-    found = conn.execute(_OVERLOOKED, {"limit": limit}).all()
-    wake_all(conn, database, [(row.project, row.id, database.now(conn)) for row in found])
+    """Wake up to ``limit`` strands that hold a task and are asleep or not there, and return how many. Any at all is a
+    fault of ours: the promise that nothing is lost must not hang on there being none."""
+    now = database.now(conn)
+    asleep = conn.execute(_OVERLOOKED, {"now": now, "limit": limit}).all()
+    found = [*asleep, *conn.execute(_UNMADE, {"limit": limit - len(asleep)})]
+    wake_all(conn, database, [(row.project, row.id, now) for row in found])
     return len(found)
 
 
@@ -112,14 +114,13 @@ _PLACE = (
     .where(ready.c.project == bindparam("of_project"), ready.c.task_id == bindparam("of_task"))
     .values(strand=bindparam("strand"))
 )
-_SOMETHING_WAITS = exists(
-    select(1).where(WAITING, ready.c.strand == strands.c.id, ready.c.project == strands.c.project)
-)
+_WAITS = select(1).where(WAITING, ready.c.strand == strands.c.id, ready.c.project == strands.c.project)
 _OVERLOOKED = (
     select(strands.c.project, strands.c.id)
     .where(
         strands.c.look_at.is_(None),
-        _SOMETHING_WAITS,
+        exists(_WAITS.where(ready.c.expires_at > bindparam("now"))),  # the claim leaves the others to the upkeep
+        ~exists(select(1).where(wakes.c.strand == strands.c.id)),  # no claim came by yet
         ~exists(
             select(1).where(queues.c.project == strands.c.project, queues.c.name == strands.c.queue, queues.c.paused)
         ),
@@ -131,9 +132,24 @@ _OVERLOOKED = (
     )
     .limit(bindparam("limit"))
 )
+# The strands of what waits, found by leaping from each to the next in the index: there may be a million tasks.
+_UNMADE = text("""
+    with recursive known (id) as (
+        select min(strand) from ready where lease_token is null and not held
+        union all
+        select (select min(strand) from ready where lease_token is null and not held and strand > known.id)
+          from known where known.id is not null)
+    select (select project from ready where strand = known.id and lease_token is null and not held limit 1) as project,
+           known.id
+      from known
+     where known.id is not null
+       and not exists (select 1 from strands where strands.id = known.id)
+       and not exists (select 1 from wakes where wakes.strand = known.id)
+     limit :limit
+""")
 _EMPTY = (
     select(strands.c.project, strands.c.id)
-    .where(strands.c.look_at.is_(None), ~_SOMETHING_WAITS)
+    .where(strands.c.look_at.is_(None), ~exists(_WAITS))
     .limit(bindparam("limit"))
 )
 _FORGET = delete(strands).where(

@@ -155,6 +155,21 @@ def test_a_strand_that_has_more_has_its_next_turn_after_all_that_are_due_now() -
     assert (look.at, look.drained) == (NOW, False)
 
 
+def test_who_is_alone_and_has_more_is_left_as_it_is_for_a_moment() -> None:
+    assert claim({1: 100}, 8, [place(1, waited=0.2)]).looks == {}
+    assert set(claim({1: 100}, 8, [place(1, waited=0.3)]).looks) == {1}
+    assert set(claim({1: 3}, 8, [place(1, waited=0.2)]).looks) == {1}
+    assert set(claim({1: 100, 2: 100}, 8, [place(1, waited=0.2), place(2)]).looks) == {1}
+
+
+def test_who_is_alone_and_stopped_by_a_limit_is_put_off_at_once() -> None:
+    for bound in (Bound(0, LATER), Bound(0, None), Bound(0, SOON, "queue default")):
+        look = claim({1: 100}, 8, [place(1, bound)]).looks[1]
+        assert (look.at, look.waits) == (bound.again, True)
+        look = claim({1: 100}, 8, [place(1, Bound(3, bound.again))]).looks[1]
+        assert (look.at, look.waits) == (bound.again, False)
+
+
 def test_a_strand_that_was_not_reached_keeps_its_turn() -> None:
     made = claim({1: 100, 2: 100}, 8, [place(1, waited=2), place(2, waited=1)])
     assert Counter(made.got) == {1: 8}

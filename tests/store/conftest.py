@@ -29,6 +29,7 @@ def sound(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if database is not None:
         assert faults(database) == []
+        assert woken(database) == 0
 
 
 @pytest.fixture
@@ -38,7 +39,13 @@ def attended(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with database.begin() as conn:
         assert list(overlooked(conn, now=database.now(conn))) == []
-        assert wake_overlooked(conn, database, limit=10) == 0
+    assert woken(database) == 0
+
+
+def woken(database: Database) -> int:
+    """How many strands a worker's upkeep finds to have been overlooked."""
+    with database.begin() as conn:
+        return wake_overlooked(conn, database, limit=10)
 
 
 @pytest.fixture

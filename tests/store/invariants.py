@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, literal, or_, select, union_all
+from sqlalchemy import Connection, and_, func, literal, or_, select, union_all
 
 from taskqueue.core.policy import Policy
 from taskqueue.core.rota import LOOK_AGAIN
@@ -53,12 +53,13 @@ def overlooked(conn: Connection, *, now: datetime) -> Iterator[str]:
         strands.c.look_at.is_(None),
         and_(strands.c.look_at > ready.c.not_before, strands.c.look_at > now + LOOK_AGAIN),
     )
+    kind = (ready.c.project, ready.c.strand, ready.c.queue, ready.c.flow_key, ready.c.origin, strands.c.look_at)
+    same = and_(strands.c.project == ready.c.project, strands.c.id == ready.c.strand)
     found = conn.execute(
-        select(ready, strands.c.look_at)
-        .join_from(
-            ready, strands, and_(strands.c.project == ready.c.project, strands.c.id == ready.c.strand), isouter=True
-        )
+        select(*kind, func.min(ready.c.not_before).label("not_before"), func.count().label("tasks"))
+        .join_from(ready, strands, same, isouter=True)
         .where(WAITING, ready.c.expires_at > now, ready.c.strand.is_not(None), late)
+        .group_by(*kind)
     ).all()
     told = {
         (row.project, row.strand): row.look_at for row in conn.execute(select(wakes).order_by(wakes.c.look_at.desc()))
@@ -69,7 +70,7 @@ def overlooked(conn: Connection, *, now: datetime) -> Iterator[str]:
         wake = told.get((row.project, row.strand))
         in_time = wake is not None and wake <= max(row.not_before, now + LOOK_AGAIN)
         if not in_time and not lasting & {*limits, ("origin", row.project, row.origin)}:
-            yield f"task {row.task_id}, due at {row.not_before}, is looked at only at {row.look_at}"
+            yield f"{row.tasks} tasks due at {row.not_before} or later are looked at only at {row.look_at}"
 
 
 # Pauses, rates and breakers may hold tasks back for longer than caps do.

@@ -144,6 +144,10 @@ class Dialect(Protocol):
     def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
         """Hold each lane until the transaction ends, so that positions follow commit order."""
 
+    def release(self, conn: Connection, lanes: Sequence[Lane]) -> list[tuple[str, int | None, datetime]]:
+        """Let the head of each locked lane go, if it is held and nothing blocks it; the project and strand of each that
+        was, and when it may start."""
+
     def claims(self) -> Claims:
         """The statements of a claim."""
 

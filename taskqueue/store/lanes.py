@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, union_all, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, union_all
 
 from taskqueue.core.task import Task
 from taskqueue.store import strands
@@ -59,8 +60,10 @@ def place_back(conn: Connection, task: Task, lane: Lane, *, position: int) -> Pl
 
 def advance(conn: Connection, database: Database, lanes: Iterable[Lane]) -> None:
     """Let the head of each locked lane go, once the former head is gone."""
-    released = [row for lane in lanes for row in conn.execute(_RELEASE, bound(lane))]
-    strands.wake_all(conn, database, [(row.project, row.strand, row.not_before) for row in released])
+    woken: dict[tuple[str, int | None], datetime] = {}
+    for project, strand, at in database.dialect.release(conn, list(lanes)):
+        woken[project, strand] = min(at, woken.get((project, strand), at))
+    strands.wake_all(conn, database, [(*where, at) for where, at in woken.items()])
 
 
 def bound(lane: Lane) -> dict[str, Any]:
@@ -90,16 +93,4 @@ _BEFORE = select(
         exists(select(1).where(IN_LANE, ready.c.lane_position < bindparam("position"))),
         exists(select(1).where(BLOCKS_IN_LANE, order_blocks.c.position < bindparam("position"))),
     )
-)
-_HEAD = select(ready.c.task_id).where(IN_LANE).order_by(ready.c.lane_position).limit(1).scalar_subquery()
-_RELEASE = (
-    update(ready)
-    .where(
-        ready.c.task_id == _HEAD,
-        IN_LANE,
-        ready.c.held.is_(True),
-        ~exists(select(1).where(BLOCKS_IN_LANE, order_blocks.c.position < ready.c.lane_position)),
-    )
-    .values(held=False)
-    .returning(ready.c.project, ready.c.strand, ready.c.not_before)
 )

@@ -128,6 +128,9 @@ class Postgres:
         if numbers:
             conn.execute(_LOCK_LANES, {"numbers": numbers})
 
+    def release(self, conn: Connection, lanes: Sequence[Lane]) -> list[tuple[str, int | None, datetime]]:
+        return list(execute(conn, _RELEASE, {"rows": _text(lanes)}).fetchall()) if lanes else []
+
     def claims(self) -> Claims:
         return PostgresClaims()
 
@@ -267,6 +270,22 @@ _INSERT_KEYS = text(f"""
 """)
 
 _LOCK_LANES = text("select pg_advisory_xact_lock(number) from unnest(cast(:numbers as bigint[])) as number")
+
+# By id and not by ctid: a head that somebody changes meanwhile must be let go all the same.
+_RELEASE = text(f"""
+    update ready set held = false
+      from {_records("lane", project="text", queue="text", key="text")}
+     cross join lateral (
+            select task_id, project, lane_position from ready
+             where ready.project = lane.project and ready.queue = lane.queue and ready.ordering_key = lane.key
+             order by lane_position limit 1) as head
+     where ready.task_id = head.task_id and ready.project = head.project and ready.held
+       and not exists (
+            select 1 from order_blocks
+             where order_blocks.project = lane.project and order_blocks.queue = lane.queue
+               and order_blocks.ordering_key = lane.key and order_blocks.position < head.lane_position)
+    returning ready.project, ready.strand, ready.not_before
+""")
 
 _EXTEND = text(f"""
     with held as (

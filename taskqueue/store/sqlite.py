@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -138,6 +139,11 @@ class Sqlite:
     def lock_lanes(self, conn: Connection, lanes: Iterable[Lane]) -> None:
         """Nothing: the write transaction holds the whole database."""
 
+    def release(self, conn: Connection, lanes: Sequence[Lane]) -> list[tuple[str, int | None, datetime]]:
+        raw, lane_of = driver(conn), attrgetter("project", "queue", "key")
+        found = [row for lane in lanes for row in raw.execute(_RELEASE, lane_of(lane) * 2)]
+        return [(project, strand, from_micros(at)) for project, strand, at in found]
+
     def claims(self) -> Claims:
         return self._claims
 
@@ -259,6 +265,15 @@ _HOLDS = """
     select 1 from ready
      where project = ? and task_id = ? and lease_token is ? and seq = ? and not cancelled
        and (not ? or lease_until <= ?)
+"""
+_RELEASE = """
+    update ready set held = 0
+     where rowid = (select rowid from ready where project = ? and queue = ? and ordering_key = ?
+                     order by lane_position limit 1)
+       and held
+       and not exists (select 1 from order_blocks
+                        where project = ? and queue = ? and ordering_key = ? and position < ready.lane_position)
+    returning project, strand, not_before
 """
 _RESCHEDULE = """
     update ready

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 LEASE = BACKOFF = 50
 LOST_LIMIT = 3
 ASKS = 5  # without an answer, then nobody knows
+CAP = 2  # of those that share the narrow flow key
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +43,7 @@ class Modelled:
     asking: bool = False  # the next attempt asks whether the work was done
     then: str | None = None  # why it dies if it was not; None: it does not
     unanswered: int = 0
+    narrow: bool = False  # shares a flow key with a cap
 
     def counters(self) -> tuple[int, int, int, int, int, int]:
         return self.generation, self.seq, self.number, self.charged, self.lost, self.deferred
@@ -54,7 +56,8 @@ class Model:
     now: int = 0
     tasks: list[Modelled] = field(default_factory=list)
     lanes: dict[str, list[Modelled]] = field(default_factory=dict)
-    errands: int = 0  # webhooks and follow-ups that wait to be sent
+    errands: int = 0  # webhooks and follow-ups that wait to be sent, in queues of their own
+    paused: bool = False  # the queue of all the others
 
     def submit(
         self,
@@ -67,11 +70,13 @@ class Model:
         policy: str | None,
         undo: str | None,
         followed: bool,
+        narrow: bool,
     ) -> Modelled:
         expires_at = self.now + life
         task = Modelled(
             key, retries, told, policy, undo, followed, life - delay, self.now + delay, expires_at, expires_at
         )
+        task.narrow = narrow
         self.tasks.append(task)
         self._enter(task)
         return task
@@ -80,12 +85,23 @@ class Model:
         return task.key is not None and self.lanes[task.key][0] is not task
 
     def due(self) -> list[Modelled]:
-        """What a claim may take now."""
-        return [
-            task
-            for task in self.tasks
-            if task.state == "queued" and task.not_before <= self.now < task.expires_at and not self.held(task)
-        ]
+        """What a claim may take now, but for the cap."""
+        return (
+            []
+            if self.paused
+            else [
+                task
+                for task in self.tasks
+                if task.state == "queued" and task.not_before <= self.now < task.expires_at and not self.held(task)
+            ]
+        )
+
+    def startable(self) -> int:
+        """How many of those that are due a claim may take."""
+        due = self.due()
+        narrow = sum(task.narrow for task in due)
+        room = CAP - sum(task.narrow and self._leased(task) for task in self.tasks)
+        return len(due) - narrow + min(narrow, max(0, room))
 
     def claim(self, task: Modelled) -> None:
         task.state, task.lease_until = "running", self.now + LEASE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,91 +26,24 @@ from sqlalchemy import delete
 from taskqueue.core.errors import Conflict
 from taskqueue.core.lifecycle import decide, expire
 from taskqueue.core.outcome import Outcome, lapsed
-from taskqueue.core.policy import NO_POLICY, OnLost, OnUnknown, Policy, Reconcile, Rule
-from taskqueue.core.retry import Backoff, BackoffType, Jitter
+from taskqueue.core.queue import Queue
 from taskqueue.core.task import FollowUp, Kind, Lease, Task, TaskState
 from taskqueue.core.terms import Limits
-from taskqueue.store import dead_letters, leases, loading, tasks
+from taskqueue.store import dead_letters, leases, loading, queues, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.schema import metadata
 from taskqueue.store.submissions import IdempotencyKey
+from tests.store.asked import ERRAND, FIXED, OUTCOMES, POLICIES, SAID, UNDO, Asked, submissions
 from tests.store.invariants import faults
-from tests.store.model import BACKOFF, LEASE, Model, Modelled
+from tests.store.limits import limit_flow
+from tests.store.model import CAP, LEASE, Model, Modelled
 from tests.support.builders import answer, new_task, submit
 from tests.support.clock import Clock
 
 EXAMPLES = int(os.environ.get("TASKQUEUE_TEST_EXAMPLES", "25"))
 STEPS = 30 if EXAMPLES <= 100 else 80
-FIXED = Backoff(type=BackoffType.FIXED, initial=timedelta(seconds=BACKOFF), jitter=Jitter.NONE)
-OUTCOMES = {
-    "succeeded": answer(200),
-    "rejected": answer(400),
-    "failed": answer(500),
-    "deferred": answer(429),
-    "lost": lapsed(),
-}
-# The same words for a task that somebody is asked about: done, unknown, no answer, not done.
-SAID = {
-    **OUTCOMES,
-    "succeeded": answer(200, body=b'{"state": "done"}'),
-    "rejected": answer(200, body=b'{"state": "unknown"}'),
-    "failed": answer(500),
-    "deferred": answer(200, body=b'{"state": "not-done"}'),
-}
-
-
-def _asking(on_unknown: OnUnknown) -> Policy:
-    return Policy(
-        reconcile=Reconcile(url="https://caller.example/done", timeout=timedelta(seconds=1), on_unknown=on_unknown)
-    )
-
-
-POLICIES = {
-    None: NO_POLICY,
-    "ask": _asking(OnUnknown.RETRY),
-    "ask or hold": _asking(OnUnknown.HOLD),
-    "ask or fail": _asking(OnUnknown.FAIL),
-    "lost is dead": Policy(on_lost=OnLost.DEAD),
-    "poison": Policy(poison_after=2),
-    "one more": Policy(rules=(Rule(match=("status:5xx",), retries=1, backoff=FIXED),)),
-    "free": Policy(rules=(Rule(match=("server_error",), charge=False),)),
-}
-UNDO = {
-    None: None,
-    "any": FollowUp(task=new_task()),
-    "exhausted": FollowUp(task=new_task(), match=("reason:exhausted",)),
-    "lost": FollowUp(task=new_task(), match=("function_*", "reason:lost")),
-}
 some = st.randoms(use_true_random=False)
-
-
-class Asked(NamedTuple):
-    """A submission, as far as the model cares."""
-
-    key: str | None
-    delay: int
-    life: int
-    retries: int
-    told: bool
-    repeat: str | None
-    policy: str | None
-    undo: str | None
-    followed: bool
-
-
-submissions = st.builds(
-    Asked,
-    key=st.sampled_from([None, "a", "b"]),
-    delay=st.sampled_from([0, 0, 150]),
-    life=st.sampled_from([450, 100_050]),
-    retries=st.integers(0, 2),
-    told=st.booleans(),
-    repeat=st.sampled_from([None, None, "k1", "k2"]),
-    policy=st.sampled_from([None, *POLICIES]),
-    undo=st.sampled_from(list(UNDO)),
-    followed=st.booleans(),
-)
 
 
 class Lives(RuleBasedStateMachine):
@@ -131,6 +64,7 @@ class Lives(RuleBasedStateMachine):
         with self.database.begin() as conn:
             for table in metadata.sorted_tables:
                 conn.execute(delete(table))
+        limit_flow(self.database, "narrow", concurrency=CAP)
         for asked in first:
             self.submit(asked)
 
@@ -148,7 +82,9 @@ class Lives(RuleBasedStateMachine):
             webhook_url="https://caller.example/hook" if asked.told else None,
             policy=POLICIES[asked.policy],
             on_failure=UNDO[asked.undo],
-            on_success=FollowUp(task=new_task()) if asked.followed else None,
+            on_success=FollowUp(task=ERRAND) if asked.followed else None,
+            priority=asked.priority,
+            flow_key="narrow" if asked.narrow else None,
         )
         repeat = IdempotencyKey("default", asked.repeat, b"x") if asked.repeat else None
         receipt = submit(self.database, new, key=repeat)
@@ -166,6 +102,7 @@ class Lives(RuleBasedStateMachine):
             policy=asked.policy,
             undo=asked.undo,
             followed=asked.followed,
+            narrow=asked.narrow,
         )
         self.ids[modelled] = receipt.tasks[0]
         if asked.repeat:
@@ -175,7 +112,7 @@ class Lives(RuleBasedStateMachine):
     def claim(self, limit: int) -> None:
         due = {self.ids[task].id: task for task in self.model.due()}
         found = leases.claim(self.database, worker="w", limit=limit, lease=timedelta(seconds=LEASE)).tasks
-        assert len(found) == min(limit, len(due) + self.model.errands)
+        assert len(found) == min(limit, self.model.startable() + self.model.errands)
         for task in found:
             if task.spec.kind is Kind.WEBHOOK or task.spec.parent_id is not None:
                 self.model.errands -= 1
@@ -235,6 +172,12 @@ class Lives(RuleBasedStateMachine):
             self.cancel_one(modelled)
             if place % 2 == 0:
                 self.let_go_of(modelled, task)
+
+    @rule(paused=st.sampled_from([True, False, False, False]))
+    def pause_or_resume(self, paused: bool) -> None:
+        with self.database.begin() as conn:
+            queues.set_paused(conn, self.database, Queue(project="default", name="default"), paused=paused)
+        self.model.paused = paused
 
     @precondition(lambda self: self.claimed)
     @rule()

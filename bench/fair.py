@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import median
 from subprocess import Popen
 
@@ -32,6 +31,7 @@ DEAD = 10
 CAP = 10
 _WARM = 0.5  # seconds in which the claimers get going
 _SETTLED_IN = 20.0  # seconds: far more than a case takes
+_ONE_STRAND = "one strand, no cap"
 _CAPPED, _ORDERED, _DEAD_HOSTS = 0.60, 0.45, 0.95  # what each is to reach of the same without
 
 
@@ -41,19 +41,48 @@ def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
         start(started, count=0)
         finish(started)  # they are there
         for claimers in CLAIMERS:
-            engine = _Engine(database, plain, started[:claimers], sizes)
-            yield from _throughput(place, engine, sizes)
-        yield from _idle_key(place, _Engine(database, plain, started[:2], sizes), sizes)
+            yield from _caps(place, _Engine(database, plain, started[:claimers], sizes), sizes)
+        two = _Engine(database, plain, started[:2], sizes)
+        yield from _order(place, two, sizes)
+        yield from _dead_hosts(place, two, sizes)
+        yield from _idle_key(place, two, sizes)
 
 
-def _throughput(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
+def _caps(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
     several = "1 claimer" if len(engine.claimers) == 1 else f"{len(engine.claimers)} claimers"
-    case = partial(compare, part="fair", database=place.name, sizes=sizes)
-    one = {"one strand, no cap": engine.one_strand}
-    yield from case(case=f"{KEYS:,} capped keys, {several}", ours=engine.capped, bare=one, least=_CAPPED)
-    yield from case(case=f"order, {several}", ours=engine.ordered, bare=one, least=_ORDERED)
-    dead = f"the same without {DEAD} dead hosts, {sizes.dead:,} due each"
-    yield from case(case=f"dead, {several}", ours=engine.dead, bare={dead: engine.healthy}, least=_DEAD_HOSTS)
+    yield from compare(
+        part="fair",
+        database=place.name,
+        case=f"{KEYS:,} capped keys, {several}",
+        ours=engine.capped,
+        bare={_ONE_STRAND: engine.one_strand},
+        sizes=sizes,
+        least=_CAPPED,
+    )
+
+
+def _order(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
+    yield from compare(
+        part="fair",
+        database=place.name,
+        case=f"{ORDERING_KEYS:,} ordering keys",
+        ours=engine.ordered,
+        bare={_ONE_STRAND: engine.one_strand},
+        sizes=sizes,
+        least=_ORDERED,
+    )
+
+
+def _dead_hosts(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
+    yield from compare(
+        part="fair",
+        database=place.name,
+        case=f"{DEAD} dead hosts, {sizes.dead:,} due each",
+        ours=engine.dead,
+        bare={f"{KEYS:,} healthy keys without them": engine.healthy},
+        sizes=sizes,
+        least=_DEAD_HOSTS,
+    )
 
 
 def _idle_key(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:

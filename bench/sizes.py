@@ -37,7 +37,7 @@ DEFAULT = Sizes(
     drained=2000,
     gentle=25,
     backlog=100_000,
-    engine=12_000,
+    engine=6_000,
     dead=10_000,
     waiting=100,
 )

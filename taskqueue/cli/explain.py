@@ -32,6 +32,7 @@ def explain(task_id: str, *, as_json: bool) -> None:
             "Id": found["id"],
             "Status": found["status"],
             "Blocked by": _lines(_blocker(blocker) for blocker in found["blockedBy"]),
+            "Blocks": _block(found["blocks"]) if found["blocks"] else None,
             "Next": _next(found["next"]) if found["next"] else None,
             "Expires": found["expiresAt"] if found["next"] else None,
             **_outcome(found["lastOutcome"]),
@@ -74,6 +75,11 @@ def _blocker(blocker: Mapping[str, Any]) -> str:
     named += [f"worker {blocker['worker']}"] if blocker["worker"] else []
     named += [f"{word} {blocker[word]}" for word in ("since", "until") if blocker[word]]
     return str(blocker["detail"]) + (f" ({', '.join(named)})" if named else "")
+
+
+def _block(block: Mapping[str, Any]) -> str:
+    more = "+" if block["capped"] else ""
+    return f"ordering key {block['orderingKey']} since {block['since']}; waiting: {block['waiting']}{more}"
 
 
 def _next(following: Mapping[str, Any]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
 from taskqueue.cli import limits
 from taskqueue.cli.limits import of_bounds, of_page, path_of, print_one, read_bounds
-from taskqueue.cli.output import as_json
+from taskqueue.cli.output import as_json, hint_at_more, plain, print_json, print_table
 from taskqueue.cli.payload import read_json
+from taskqueue.client import TaskQueue
 
 _NOUN = "queues"
+_BLOCK = ("orderingKey", "taskId", "deadLetterId", "since", "onDeath")
 
 
 @click.group()
@@ -38,7 +41,7 @@ def show(name: str, *, as_json: bool) -> None:
 @queues.command("set")
 @click.argument("name")
 @of_bounds
-@click.option("--on-death", help="skip: of tasks with an ordering key, the next starts when one has died.")
+@click.option("--on-death", help="skip, block or park: what becomes of tasks with an ordering key when one has died.")
 @click.option("--defaults", metavar="JSON", help='Fields for the submits that leave them out, as {"retries": 5}.')
 @as_json
 def set_(name: str, *, as_json: bool, on_death: str | None, defaults: str | None, **bounds: Any) -> None:
@@ -65,6 +68,40 @@ def pause(name: str, *, as_json: bool) -> None:
 def resume(name: str, *, as_json: bool) -> None:
     """Let the attempts of a queue start again."""
     print_one("POST", path_of(_NOUN, name, "resume"), as_json=as_json)
+
+
+@queues.command()
+@click.argument("name")
+@of_page
+@as_json
+def blocks(name: str, *, as_json: bool, **asked: str | int | None) -> None:
+    """List the ordering keys of a queue of which nothing starts because a task died."""
+    query = urlencode({option: value for option, value in asked.items() if value is not None})
+    page, _ = TaskQueue()._call("GET", f"{path_of(_NOUN, name, 'blocks')}?{query}")
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("ORDERING KEY", "TASK", "DEAD LETTER", "SINCE", "ON DEATH", "WAITING"),
+        (
+            [*(item[field] for field in _BLOCK), f"{item['waiting']}{'+' if item['capped'] else ''}"]
+            for item in page["items"]
+        ),
+    )
+    hint_at_more(page["nextCursor"])
+
+
+@queues.command()
+@click.argument("name")
+@click.argument("ordering_key")
+@as_json
+def unblock(name: str, ordering_key: str, *, as_json: bool) -> None:
+    """Let the tasks of an ordering key go on; the dead letter stays."""
+    found, _ = TaskQueue()._call("POST", path_of(_NOUN, name, "unblock"), {"orderingKey": ordering_key})
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"The tasks of the ordering key {plain(ordering_key)} go on.")
 
 
 @queues.command()

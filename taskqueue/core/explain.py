@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from taskqueue.core import forecast, judgement, sequel
+from taskqueue.core import forecast, judgement, order_block, sequel
 from taskqueue.core.asking import Asked, asked
 from taskqueue.core.forecast import Forecast
 from taskqueue.core.guidance import ADVICE, WORK, in_words
 from taskqueue.core.held_back import Hold
 from taskqueue.core.judgement import LastOutcome
 from taskqueue.core.lambda_function import EVENT_CAVEAT, is_event
+from taskqueue.core.order_block import BlockResource, block_resource
 from taskqueue.core.outcome import Partial
 from taskqueue.core.outcome import lapsed as lost_worker
 from taskqueue.core.plan import likely_outcome, plan
@@ -58,6 +59,7 @@ class Explanation(TypedDict):
     status: str
     why: str
     blockedBy: list[Blocker]
+    blocks: BlockResource | None  # of a dead task: those of its ordering key that wait for its sake
     next: Next | None
     plan: ExplainedPlan | None
     lastOutcome: LastOutcome | None
@@ -79,6 +81,7 @@ def explain(task: Task, *, now: datetime, limits: Limits, standing: Standing) ->
         "status": status(task, now=now),
         "why": why(task, now=now, standing=standing, limits=limits),
         "blockedBy": _blockers(task, now, standing),
+        "blocks": block_resource(standing.block) if standing.block is not None and not living else None,
         "next": _next(task, now, standing) if living else None,
         "plan": _plan(task, now, limits, standing) if living else None,
         "lastOutcome": outcome,
@@ -103,9 +106,7 @@ def _blockers(task: Task, now: datetime, standing: Standing) -> list[Blocker]:
         return []
     due, found = due_at(task, now), list[Blocker]()
     if task.held:
-        found.append(
-            _blocker("orderingKey", "an older task of its ordering key comes first", task_id=standing.lane_head)
-        )
+        found.append(_by_ordering_key(standing))
     if due > now:
         found.append(_blocker("time", f"its time comes in {in_words(due - now)}", until=due))
     found += [_blocker(each.hold, each.detail, until=each.until) for each in standing.held_back]
@@ -113,6 +114,14 @@ def _blockers(task: Task, now: datetime, standing: Standing) -> list[Blocker]:
         detail = "no worker has taken it yet: see whether workers run, and whether all their slots are in use"
         found.append(_blocker("worker", detail, since=rfc3339(due)))
     return found
+
+
+def _by_ordering_key(standing: Standing) -> Blocker:
+    block = standing.block
+    if block is None:
+        return _blocker("orderingKey", "an older task of its ordering key comes first", task_id=standing.lane_head)
+    detail = f"waits behind {order_block.of_held(block)}"
+    return _blocker("orderingKey", detail, since=rfc3339(block.since), task_id=block.task_id)
 
 
 def _blocker(
@@ -181,6 +190,8 @@ def _advice(task: Task, now: datetime, standing: Standing) -> list[str]:
         return [ADVICE["cancelled"]] if ended(task).worst_partial > Partial.NO else []
     if task.state is TaskState.QUEUED and not task.held and due_at(task, now) > now:
         return [f"To start it now, run: taskqueue tasks run-now {task.id}"]
+    if task.held and standing.block is not None:
+        return order_block.to_resolve(standing.block)
     return []
 
 
@@ -199,6 +210,8 @@ def _advice_for_dead(task: Task, standing: Standing) -> list[str]:
             f"Task {standing.compensation_id} was submitted to compensate for this death: see how it ended; for its"
             " sake a redrive needs --force."
         )
+    if standing.block is not None:
+        advice.append(order_block.to_resolve(standing.block)[-1])
     return advice
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskqueue.core import death, named_wait
+from taskqueue.core import death, named_wait, order_block
 from taskqueue.core.asking import Asked, asked
 from taskqueue.core.guidance import error_in_words, in_words, times
 from taskqueue.core.held_back import HeldBack
 from taskqueue.core.judgement import by_verdict, meaning
 from taskqueue.core.lambda_function import is_event
+from taskqueue.core.order_block import Block
 from taskqueue.core.shown import rfc3339
 from taskqueue.core.task import Attempt, AttemptKind, Ending, Task, TaskId, TaskState
 from taskqueue.core.terms import Limits
@@ -25,6 +26,7 @@ class Standing:
     """What a task's own record does not say."""
 
     lane_head: TaskId | None = None  # of a held task: the one that is first under its ordering key
+    block: Block | None = None  # of a held task: the death it waits for; of a dead one: what its own death blocks
     lease_until: datetime | None = None  # of a running one
     held_back: Sequence[HeldBack] = ()  # of a waiting one: the limits that let nothing start now
     compensation_id: TaskId | None = None  # of a dead one: what was submitted because of its death
@@ -79,6 +81,8 @@ def lapsed(standing: Standing, now: datetime) -> bool:
 def _why_waiting(task: Task, now: datetime, standing: Standing) -> str:
     if task.expires_at <= now:
         return f"It expired at {rfc3339(task.expires_at)}; no attempt starts any more, and it will be dead in a moment."
+    if task.held and standing.block is not None:
+        return f"It waits behind {order_block.of_held(standing.block)}."
     if task.held:
         head = f"task {standing.lane_head}" if standing.lane_head else "an older task"
         return f"It waits behind {head} of its ordering key, which has to end first."
@@ -145,6 +149,8 @@ def _why_dead(task: Task, standing: Standing, limits: Limits) -> str:
     found = asked(task, attempts)
     because = death.because(task, ending, attempts=attempts, asked=found, limits=limits)
     told = f"It died at {_ended_at(task)} ({ending.reason}): {because}{_attempts_before(task)}."
+    if standing.block is not None:
+        told += f" {order_block.of_dead(standing.block)}"
     if ending.cls is None:
         return told
     message = error_in_words(last.outcome.error_type, last.outcome.error_message) if last is not None else None

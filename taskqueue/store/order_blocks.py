@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, exists, func, select, tuple_
 
 from taskqueue.core.errors import InvalidTask
+from taskqueue.core.order_block import Block
 from taskqueue.core.queue import OnDeath
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.settlement import Settlement
@@ -23,21 +22,6 @@ from taskqueue.store.schema import order_blocks, queues, ready
 from taskqueue.store.search import NOT_OURS, Page, seal, unseal
 
 MOST = 1_000  # waiting tasks that are counted of one block
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A death for whose sake others wait."""
-
-    ordering_key: str
-    on_death: OnDeath  # block, or park: until those behind it are parked
-    task_id: TaskId
-    dead_letter_id: DeadLetterId
-    since: datetime
-    waiting: int  # tasks behind it, up to ``MOST`` of them
-    capped: bool  # there are more than were counted
-
-
 Row = dict[str, Any]
 
 
@@ -166,6 +150,7 @@ def _block(conn: Connection, row: Any) -> Block:
     asked = {**bound(Lane(row.project, row.queue, row.ordering_key)), "position": row.position, "most": MOST + 1}
     waiting: int = conn.execute(_WAITING, asked).scalar_one()
     return Block(
+        queue=row.queue,
         ordering_key=row.ordering_key,
         on_death=OnDeath(row.kind),
         task_id=TaskId(row.task_id),

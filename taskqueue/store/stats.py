@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from taskqueue.core.task import Kind
+from taskqueue.store import order_blocks
 from taskqueue.store.database import Database
 from taskqueue.store.schema import NEVER_DIED, ONCE_DIED, WAITING, endings, ready, strands, tasks, wakes
 
@@ -59,6 +60,7 @@ class Stats:
     oldest_ready: timedelta | None  # how long what became due first has been due; ``None`` when nothing is
     arrived_per_second: float
     ended_per_second: float
+    blocked_keys: int = 0  # ordering keys of a queue of which nothing starts because a task died
 
 
 def of_queues(
@@ -72,7 +74,10 @@ def of_queues(
     now = database.now(conn)
     ended = _ended(conn, _QUEUE, project, now)
     return {
-        name: _stats(conn, _QUEUE, project, name, now, most, _arrived(conn, project, name, now, most), ended)
+        name: replace(
+            _stats(conn, _QUEUE, project, name, now, most, _arrived(conn, project, name, now, most), ended),
+            blocked_keys=order_blocks.count_keys(conn, project, name, most=most),
+        )
         for name in names
     }
 

@@ -21,6 +21,7 @@ from taskqueue.web import (
     explain,
     flow_keys,
     health,
+    order_blocks,
     problems,
     progress,
     queues,
@@ -45,6 +46,7 @@ OPERATIONS = with_document(
     (
         *(*tasks.OPERATIONS, *explain.OPERATIONS, *simulate.OPERATIONS),
         *(*dead_letters.OPERATIONS, *queues.OPERATIONS, *flow_keys.OPERATIONS, *breakers.OPERATIONS),
+        *order_blocks.OPERATIONS,
         *(*progress.OPERATIONS, *health.OPERATIONS),
     )
 )

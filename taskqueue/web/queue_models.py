@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from msgspec import UNSET, UnsetType
 
 from taskqueue.core.queue import OnDeath
-from taskqueue.web.fields import about, span
+from taskqueue.web.fields import about, plain_text, span
 from taskqueue.web.kinds import DAY, Cursor, Limit
 from taskqueue.web.models import TaskFields
 from taskqueue.web.reading import Model
@@ -52,7 +52,11 @@ class DefineQueue(DefineFlowKey):
     """What holds in the queue; what is left out is without limit or default."""
 
     on_death: Annotated[
-        OnDeath, about("What becomes of the tasks behind a dead one of their ordering key: `skip` starts the next")
+        OnDeath,
+        about(
+            "What becomes of the tasks behind a dead one of their ordering key: `skip` starts the next, `block` has"
+            " them wait until it is redriven or given up, `park` sets them aside as dead letters"
+        ),
     ] = OnDeath.SKIP
     defaults: Annotated[TaskDefaults, about("Fields of a submit, for those that leave them out")] | UnsetType = UNSET
 
@@ -62,3 +66,9 @@ class Paging(Model):
 
     cursor: Cursor | UnsetType = UNSET
     limit: Limit = 50
+
+
+class Unblock(Model):
+    """Which key of a queue is to go on."""
+
+    ordering_key: Annotated[str, plain_text(256, "The ordering key")]

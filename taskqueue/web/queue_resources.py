@@ -42,13 +42,18 @@ class StatsResource(TypedDict):
     completionsPerSecond: float  # of all ends: succeeded, dead and cancelled
 
 
+class QueueStatsResource(StatsResource):
+    """How a queue stands."""
+
+    blockedKeys: int  # ordering keys of which nothing starts because a task died; 10,000 may be more
+
+
 class BoundedResource(TypedDict):
-    """What holds tasks back, and how they stand."""
+    """What holds tasks back."""
 
     paused: bool
     concurrency: int | None
     rate: RateResource | None
-    stats: StatsResource
     createdAt: str | None  # null: nobody defined it
     updatedAt: str | None
     links: dict[str, str]
@@ -58,6 +63,7 @@ class QueueAnswer(BoundedResource):
     """A queue."""
 
     name: str
+    stats: QueueStatsResource
     onDeath: str
     defaults: Raw  # as they were given, but for credentials
 
@@ -66,6 +72,7 @@ class FlowKeyAnswer(BoundedResource):
     """What holds for all that shares a flow key."""
 
     key: str
+    stats: StatsResource
 
 
 class Queues(TypedDict):
@@ -84,12 +91,13 @@ class FlowKeys(TypedDict):
 
 def queue_answer(queue: Queue, stats: Stats) -> QueueAnswer:
     itself = f"/v1/queues/{queue.name}"
-    links = {"self": itself, "tasks": f"/v1/tasks?queue={queue.name}"}
+    links = {"self": itself, "tasks": f"/v1/tasks?queue={queue.name}", "blocks": f"{itself}/blocks"}
     return {
         "name": queue.name,
+        "stats": {**_stats(stats), "blockedKeys": stats.blocked_keys},
         "onDeath": queue.on_death.value,
         "defaults": Raw(_shown(queue.defaults)) if queue.defaults is not None else Raw(b"{}"),
-        **_bounded(queue.bounds, stats, queue.created_at, queue.updated_at, links),
+        **_bounded(queue.bounds, queue.created_at, queue.updated_at, links),
     }
 
 
@@ -97,19 +105,19 @@ def flow_key_answer(flow_key: FlowKey, stats: Stats) -> FlowKeyAnswer:
     links = {"self": f"/v1/flow-keys/{quote(flow_key.key, safe='')}"}
     return {
         "key": flow_key.key,
-        **_bounded(flow_key.bounds, stats, flow_key.created_at, flow_key.updated_at, links),
+        "stats": _stats(stats),
+        **_bounded(flow_key.bounds, flow_key.created_at, flow_key.updated_at, links),
     }
 
 
 def _bounded(
-    bounds: Bounds, stats: Stats, created_at: datetime | None, updated_at: datetime | None, links: dict[str, str]
+    bounds: Bounds, created_at: datetime | None, updated_at: datetime | None, links: dict[str, str]
 ) -> BoundedResource:
     rate = bounds.rate
     return {
         "paused": bounds.paused,
         "concurrency": bounds.concurrency,
         "rate": {"limit": rate.limit, "period": rate.period.total_seconds(), "burst": rate.capacity} if rate else None,
-        "stats": _stats(stats),
         "createdAt": rfc3339(created_at) if created_at else None,
         "updatedAt": rfc3339(updated_at) if updated_at else None,
         "links": links,

@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec import UNSET
 
-from taskqueue.core.queue import Bounds, OnDeath, Queue, Rate
+from taskqueue.core.queue import Bounds, Queue, Rate
 from taskqueue.store import operations, queues, stats
 from taskqueue.store.purges import Waiting
 from taskqueue.web import queue_resources, resources
@@ -27,7 +27,6 @@ from taskqueue.web.service import Service
 _TAG = "queues"
 _NAME = re.compile(NAME)
 _ONE = Answer("The queue", QueueAnswer)
-_NOT_BUILT = frozenset((OnDeath.BLOCK, OnDeath.PARK))
 
 
 @operation(
@@ -179,8 +178,6 @@ def bounds(asked: DefineFlowKey) -> Bounds:
 def _check(asked: DefineQueue, name: str, service: Service, project: str) -> None:
     """Raise a 422 that lists all that is wrong."""
     faults = Faults()
-    if asked.on_death in _NOT_BUILT:
-        faults.add(asked.at("onDeath"), f"{asked.on_death.value} is not built yet; leave it out")
     if asked.defaults is not UNSET:
         context = Context(project, service.allowed, service.functions)
         check_defaults(asked.defaults, name, faults, context, partial(service.defaults.of, project))

@@ -77,10 +77,29 @@ def test_a_flow_key_that_is_a_url_is_limited_and_let_go(service: Service) -> Non
         (("--concurrency", "0"), "/concurrency"),
         (("--defaults", "[1]"), "/defaults"),
         (("--defaults", "{"), "--defaults is not JSON"),
-        (("--on-death", "block"), "not built yet"),
+        (("--on-death", "explode"), "/onDeath"),
     ],
 )
 def test_what_cannot_be_meant_is_a_sentence(service: Service, options: tuple[str, ...], said: str) -> None:
     refused = service.command("queues", "set", "odd", *options)
     assert refused.returncode == 1
     assert said in refused.stderr
+
+
+def test_a_blocked_key_is_listed_explained_and_unblocked(service: Service) -> None:
+    _json(service, "queues", "set", "strict", "--on-death", "block", "--defaults", '{"orderingKey": "a b"}')
+    nowhere = f"{service.url}/nowhere"  # a 404, and so dead at once
+    dead, held = (_json(service, "submit", nowhere, "--queue", "strict") for _ in range(2))
+    wait_until(lambda: _json(service, "tasks", "show", dead["id"])["status"] == "dead", what="the death")
+    (block,) = _json(service, "queues", "blocks", "strict")["items"]
+    assert (block["orderingKey"], block["taskId"], block["waiting"]) == ("a b", dead["id"], 1)
+    listed = service.command("queues", "blocks", "strict").stdout.splitlines()
+    assert listed[0].split()[:2] == ["ORDERING", "KEY"]
+    shown = _facts(service, "queues", "show", "strict")
+    assert (shown["On death"], shown["Blocked keys"]) == ("block", "1")
+    assert "taskqueue queues unblock strict 'a b'" in service.command("tasks", "explain", held["id"]).stdout
+    assert _facts(service, "tasks", "explain", dead["id"])["Blocks"].startswith("ordering key a b since ")
+    done = service.command("queues", "unblock", "strict", "a b")
+    assert done.stdout == "The tasks of the ordering key a b go on.\n"
+    again = service.command("queues", "unblock", "strict", "another", "--json")
+    assert (again.returncode, "nothing blocks this ordering key" in again.stderr) == (1, True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from taskqueue.core.lifecycle import expire
+from taskqueue.core.order_block import Block
 from taskqueue.core.queue import OnDeath, Queue
 from taskqueue.core.task import DeadLetterId, Task, TaskId
 from taskqueue.store import dead_letters, leases, order_blocks, parking, queues
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import Edits
 from taskqueue.store.dialect import Lane
-from taskqueue.store.order_blocks import Block
 from tests.store.steps import settle_all
 from tests.support.builders import answer, claim_all, claim_one, look_up, new_task, settle_one, submit
 

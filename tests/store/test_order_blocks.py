@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from taskqueue.core.errors import Conflict, InvalidTask
+from taskqueue.core.order_block import Block
 from taskqueue.core.outcome import lapsed
 from taskqueue.core.policy import OnLost, Policy
 from taskqueue.core.queue import OnDeath
@@ -15,7 +16,6 @@ from taskqueue.core.task import TaskState
 from taskqueue.store import operations, order_blocks, queues, retention, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits
-from taskqueue.store.order_blocks import Block
 from taskqueue.store.search import seal
 from tests.store.invariants import faults
 from tests.store.lanes import (

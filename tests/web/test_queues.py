@@ -19,6 +19,7 @@ NO_STATS = {
     "oldestReadyAge": None,
     "arrivalsPerSecond": 0.0,
     "completionsPerSecond": 0.0,
+    "blockedKeys": 0,
 }
 
 
@@ -61,6 +62,11 @@ def test_what_a_put_leaves_out_is_gone(api: Api) -> None:
 
 def test_the_burst_is_the_limit_unless_it_is_given(api: Api) -> None:
     assert define(api, rate={"limit": 7, "period": "10s"})["rate"] == {"limit": 7, "period": 10.0, "burst": 7}
+
+
+@pytest.mark.parametrize("on_death", ["skip", "block", "park"])
+def test_a_queue_says_what_a_death_means(api: Api, on_death: str) -> None:
+    assert define(api, onDeath=on_death)["onDeath"] == on_death
 
 
 def test_a_queue_is_there_once_a_task_names_it(api: Api) -> None:
@@ -159,8 +165,6 @@ def test_a_name_that_no_queue_can_have_is_refused_in_words(api: Api, name: str) 
         ({"rate": 5}, "/rate"),
         ({"paused": 1}, "/paused"),
         ({"onDeath": "panic"}, "/onDeath"),
-        ({"onDeath": "block"}, "/onDeath"),
-        ({"onDeath": "park"}, "/onDeath"),
         ({"concurency": 1}, "/concurency"),
         ({"stats": {}}, "/stats"),
         ({"defaults": []}, "/defaults"),

@@ -34,7 +34,7 @@ def test_a_plain_request_id_is_taken_over_and_another_is_not(front: Api) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/tasks/", "//v1/tasks", "/v1/queues/mail", "/v1/tasks/%2e%2e", "/dashboard"]
+    "path", ["/", "/v1", "/v1/", "/v1/tasks/", "//v1/tasks", "/v1/schedules/nightly", "/v1/tasks/%2e%2e", "/dashboard"]
 )
 def test_a_path_that_is_not_there_is_a_404(front: Api, path: str) -> None:
     assert front.get(path).status == 404
@@ -51,7 +51,7 @@ def test_a_path_that_is_not_there_is_a_404(front: Api, path: str) -> None:
         ("/tasks", "did you mean /v1/tasks?"),
         ("/v1/dead_letters", "did you mean /v1/dead-letters?"),
         ("/v1/tasks/01a1fd2b-7e4c-73b7-9951-e4461c9bc5ed/attempt", "did you mean /v1/tasks/{id}/attempts?"),
-        ("/v1/queues/mail", "there is nothing at this path; /openapi.json lists every path"),
+        ("/v1/schedules/nightly", "there is nothing at this path; /openapi.json lists every path"),
         ("/" + "v1/tasks/" * 100, "there is nothing at this path; /openapi.json lists every path"),
     ],
 )

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 # A step of priority is worth this much waiting: priority 0 overtakes a fresh 9 after 45 s, so that nothing starves.
 AGEING = timedelta(seconds=5)
-# A strand that was idle comes before those that are served all the time, but not before who has waited longer.
-HEAD_START = timedelta(seconds=1)
+# A strand that was idle comes before those that are served all the time, but not before who has waited longer. It is
+# more than a round of a thousand busy strands takes on a slow machine, and less than a step of priority.
+HEAD_START = timedelta(seconds=4)
 # How often a strand that ran into a limit is looked at, should nobody tell that the limit has eased.
 LOOK_AGAIN = timedelta(milliseconds=250)
 _LEAST = 8  # tasks worth a visit to a strand, if it has as many

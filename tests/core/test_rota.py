@@ -43,8 +43,8 @@ def test_a_low_priority_overtakes_a_fresh_high_one_once_it_waited_for_45_seconds
 
 
 def test_a_strand_that_was_idle_comes_before_all_that_are_served_but_not_before_who_waited_longer() -> None:
-    idle = place(1, waited=HEAD_START.total_seconds())
-    served, neglected = place(2, waited=0.3), place(3, waited=1.2)
+    ahead = HEAD_START.total_seconds()
+    idle, served, neglected = place(1, waited=ahead), place(2, waited=0.3), place(3, waited=ahead + 0.2)
     assert claim({1: 1, 2: 100, 3: 100}, 17, [served, neglected, idle]).got[::8] == [3, 1, 2]
 
 

@@ -165,7 +165,7 @@ class TaskQueue:
             self._open = partial(HTTPSConnection, parts.hostname, parts.port, context=create_default_context())
         self._breakdowns = (OSError, HTTPException)
         self._idle: list[tuple[HTTPConnection, int, float]] = []  # of all threads: append and pop are atomic
-        self.tasks, self.dead_letters = Tasks(self), DeadLetters(self)
+        self.tasks, self.dead_letters, self.queues = Tasks(self), DeadLetters(self), Queues(self)
 
     def close(self) -> None:
         """Drop the idle connections; later calls open new ones."""
@@ -356,6 +356,32 @@ class DeadLetters:
         self._call("DELETE", _path("dead-letters", dead_letter_id))
 
 
+class Queues:
+    """What holds for all tasks of a queue: limits, a pause, and defaults for what a submit leaves out."""
+
+    def __init__(self, queue: TaskQueue) -> None:
+        self._call = queue._call
+
+    def get(self, name: str) -> Json:
+        """Its limits and defaults, and how it stands."""
+        return self._call("GET", _of_queue(name))[0]
+
+    def put(self, name: str, **fields: Any) -> Json:
+        """Give it ``concurrency``, ``rate``, ``paused``, ``on_death``, ``defaults``; what is left out, it has no more."""
+        return self._call("PUT", _of_queue(name), _wire("queue", fields))[0]
+
+    def pause(self, name: str) -> Json:
+        """Start no attempt of its tasks; those that run go on."""
+        return self._call("POST", _of_queue(name) + "/pause")[0]
+
+    def resume(self, name: str) -> Json:
+        return self._call("POST", _of_queue(name) + "/resume")[0]
+
+    def delete(self, name: str) -> None:
+        """Forget what was said about it; its tasks stay."""
+        self._call("DELETE", _of_queue(name))
+
+
 def verify(headers: Mapping[str, str], body: bytes | str, secret: str | Iterable[str]) -> Any:
     """The parsed body of a webhook or an attempt whose Standard Webhooks signature holds; else ``InvalidSignature``.
 
@@ -414,6 +440,12 @@ def _path(*parts: str, **query: Any) -> str:
             raise TaskQueueError(f"{text} is not a {parts[0][:-1].replace('-', ' ')} id (a UUID)")
     asked = {name: value if isinstance(value, str) else _json(value) for name, value in _wire("query", query).items()}
     return "/v1/" + "/".join(parts) + ("?" + urlencode(asked) if asked else "")
+
+
+def _of_queue(name: str) -> str:
+    from urllib.parse import quote
+
+    return f"/v1/queues/{quote(name, safe='')}"
 
 
 def _wire(name: str, value: Any) -> Any:

@@ -46,6 +46,11 @@ def test_waiting_for_no_time_looks_once(client_of: Client) -> None:
         (lambda queue: queue.dead_letters.get(TASK["id"]), "GET", f"/v1/dead-letters/{TASK['id']}"),
         (lambda queue: queue.dead_letters.redrive(TASK["id"]), "POST", f"/v1/dead-letters/{TASK['id']}/redrive"),
         (lambda queue: queue.dead_letters.delete(TASK["id"]), "DELETE", f"/v1/dead-letters/{TASK['id']}"),
+        (lambda queue: queue.queues.get("mail.eu"), "GET", "/v1/queues/mail.eu"),
+        (lambda queue: queue.queues.put("a/b", concurrency=2), "PUT", "/v1/queues/a%2Fb"),
+        (lambda queue: queue.queues.pause("mail"), "POST", "/v1/queues/mail/pause"),
+        (lambda queue: queue.queues.resume("mail"), "POST", "/v1/queues/mail/resume"),
+        (lambda queue: queue.queues.delete("mail"), "DELETE", "/v1/queues/mail"),
     ],
 )
 def test_each_verb_has_its_path(
@@ -54,6 +59,21 @@ def test_each_verb_has_its_path(
     with peer(says(204) if method == "DELETE" else says(200, TASK)) as service:
         steer(client_of(service))
     assert [(asked.method, asked.path) for asked in service.asked] == [(method, path)]
+
+
+def test_what_a_queue_is_given_is_spelled_as_the_api_does(client_of: Client) -> None:
+    with peer(says(200, TASK)) as service:
+        client_of(service).queues.put(
+            "mail",
+            rate={"limit": 5, "period": timedelta(minutes=1)},
+            on_death="block",
+            defaults={"retry_policy": "never"},
+        )
+    assert service.asked[0].json == {
+        "rate": {"limit": 5, "period": 60.0},
+        "onDeath": "block",
+        "defaults": {"retryPolicy": "never"},
+    }
 
 
 @pytest.mark.parametrize("text", ["nope", "", "a/../b?", TASK["id"] + "0", TASK["id"].replace("-", "")])

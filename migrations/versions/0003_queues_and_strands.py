@@ -104,7 +104,9 @@ def _create_order_blocks() -> None:
         sa.PrimaryKeyConstraint("project", "queue", "ordering_key", "position", name=op.f("pk_order_blocks")),
     )
     op.create_index("ix_order_blocks_task", "order_blocks", ["project", "task_id"])
-    _create_index("ix_order_blocks_parking", "order_blocks", ["last_letter"], sa.text("last_position is not null"))
+    _create_index(
+        "ix_order_blocks_parking", "order_blocks", ["last_letter", "project"], sa.text("last_position is not null")
+    )
 
 
 def _create_origins() -> None:

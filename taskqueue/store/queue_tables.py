@@ -80,7 +80,13 @@ order_blocks = Table(
 )
 Index("ix_order_blocks_task", order_blocks.c.project, order_blocks.c.task_id)
 _PARKS = order_blocks.c.last_position.is_not(None)
-Index("ix_order_blocks_parking", order_blocks.c.last_letter, postgresql_where=_PARKS, sqlite_where=_PARKS)
+Index(
+    "ix_order_blocks_parking",
+    order_blocks.c.last_letter,
+    order_blocks.c.project,
+    postgresql_where=_PARKS,
+    sqlite_where=_PARKS,
+)
 
 # The breaker of an origin; a row only for origins that failed lately.
 origins = Table(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from taskqueue.core.explain import Explanation, explain
 from taskqueue.core.guidance import ADVICE
+from taskqueue.core.held_back import HeldBack
 from taskqueue.core.lambda_function import EVENT_CAVEAT
 from taskqueue.core.lifecycle import cancel, decide, expire
 from taskqueue.core.memory import NO_MEMORY
@@ -59,6 +60,15 @@ ASK = Policy(reconcile=WHOM)
 
 def explained(task: Task, *, now: datetime = NOW, **standing: Any) -> Explanation:
     return explain(task, now=now, limits=Limits(), standing=Standing(**standing))
+
+
+def test_a_due_task_that_a_limit_holds_back_says_which_and_until_when() -> None:
+    full = HeldBack("queueRate", "the queue mail has used up its rate", NOW + 9 * SECOND)
+    told = explained(queued(), held_back=(full,))
+    assert told["why"] == "It is due, but the queue mail has used up its rate."
+    (blocker,) = told["blockedBy"]
+    assert (blocker["kind"], blocker["until"]) == ("queueRate", rfc3339(NOW + 9 * SECOND))
+
 
 
 def after_settlement(settlement: Settlement, **over: Any) -> Task:

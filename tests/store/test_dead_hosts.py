@@ -138,11 +138,12 @@ def effort(database: Database) -> Iterator[Effort]:
         raw: Any = conn.connection.driver_connection
         if database.dialect_name == "sqlite":
             raw.set_progress_handler(lambda: _step(cost), 100)
-        yield cost
-        if database.dialect_name == "sqlite":
+            yield cost
             raw.set_progress_handler(None, 0)
         else:
-            cost.count = int(conn.execute(_FETCHED).scalar_one())
+            before = conn.execute(_FETCHED).scalar_one()  # of transactions that the server has not summed up yet
+            yield cost
+            cost.count = int(conn.execute(_FETCHED).scalar_one() - before)
 
 
 def _step(cost: Effort) -> int:

@@ -25,7 +25,7 @@ run: $(RUN_READY)
 	@exec $(BIN)/taskqueue dev
 
 test: $(READY)
-	$(BIN)/pytest -n logical --dist loadfile $(ARGS)
+	$(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

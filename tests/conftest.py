@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskqueue.store.database import Database
 
 BOTH = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgres))
+_LONG = ("core/test_mutations", "house/", "e2e/", "worker/", "faultlab/", "store/", "cli/", "web/")
 _LIFELINE = pytest.StashKey[Lifeline]()
 
 
@@ -35,6 +36,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist where the one server of this run is kept."""
     node.workerinput["postgres_directory"] = str(node.config.stash[_LIFELINE].directory)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: at the end of a run, no process should wait for the last one to finish such a file."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    place = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((number for number, name in enumerate(_LONG) if place.startswith(name)), len(_LONG))
 
 
 @pytest.fixture(scope="session")

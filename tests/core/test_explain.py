@@ -70,7 +70,6 @@ def test_a_due_task_that_a_limit_holds_back_says_which_and_until_when() -> None:
     assert (blocker["kind"], blocker["until"]) == ("queueRate", rfc3339(NOW + 9 * SECOND))
 
 
-
 def after_settlement(settlement: Settlement, **over: Any) -> Task:
     """The task as the store would have it next; of an ended one it keeps no memory."""
     task = replace(settled(settlement, now=NOW), started_at=None, worker=None, **over)

@@ -112,6 +112,19 @@ def test_ten_dead_hosts_with_crowds_in_front_cost_a_claim_of_others_nothing(data
     assert second <= 1.5 * usual + DEAD
 
 
+def test_figures_that_know_only_what_has_expired_mislead_no_claim(database: Database, clock: Clock) -> None:
+    fill(database, 800, expires_in=timedelta(minutes=1))
+    with database.begin() as conn:
+        conn.exec_driver_sql("analyze ready")
+    clock.advance(hours=2)
+    effort_of_twenty(database)
+    usual = effort_of_twenty(database)
+    line_up(database, strands=DEAD, each=EACH, whole=1)
+    stop(database, "https://target.example:443")
+    first, second = effort_of_twenty(database), effort_of_twenty(database)
+    assert max(first, second) <= 2 * usual + 20 * DEAD + 10 * 800 + 200  # and of the expired, each may be met once
+
+
 def effort_of_twenty(database: Database) -> int:
     """What it costs to claim a task of each of twenty sound hosts, while others wait."""
     wanted = [task for number in range(20) for task in fill(database, 1, **to_host(f"sound{number}.example"))]

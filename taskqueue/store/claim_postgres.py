@@ -143,8 +143,8 @@ _LEASED = {
     "live_until": "leased.expires_at",
     **{column.name: f'tasks."{column.name}"' for column in tasks.c if column.name not in ("id", "expires_at")},
 }
-# The expiry is compared as an expression, too: by figures that know only tasks which have expired since, an index of what
-# has not would hold next to nothing, and what waits in all strands would be searched for one.
+# The expiry is compared as an expression, too: by figures that know only tasks which have expired since, an index of
+# what has not would hold next to nothing, and what waits in all strands would be searched for one.
 # Never `in (select … limit n for update skip locked)`: the planner may run the subquery again and take more than n.
 # The project is compared as an expression, which no index knows: by a table's old figures, an index that begins with it
 # and ends with the id looks as good as the key, and walks over all that the project has.
@@ -156,7 +156,8 @@ _LEASE = text(f"""
          cross join lateral (
                 select ctid as tid, not_before from ready
                  where ready.strand = offer.strand and ready.project = offer.project
-                   and lease_token is null and not held and not_before <= :now and expires_at + interval '0' > :now
+                   and lease_token is null and not held and not_before <= :now
+                   and expires_at + interval '0' > :now
                  order by not_before limit offer.quota
                    for update skip locked) as waiting
          order by offer.place, waiting.not_before

@@ -23,10 +23,11 @@ from tests.web.contract import Answer, Api
 
 def held(service: Service, path: str, wait: str) -> Future[tuple[Answer, float]]:
     """Begin a long poll in a thread of its own; it returns the answer and how long it took."""
-    pool = ThreadPoolExecutor(1)
+    # Not in that thread: Python 3.11 cannot parse in several at once, and routes are parsed.
+    pool, api = ThreadPoolExecutor(1), Api(create_app(service))
 
     def look() -> tuple[Answer, float]:
-        api, started = Api(create_app(service)), time.monotonic()
+        started = time.monotonic()
         return api.get(path, wait=wait), time.monotonic() - started
 
     future = pool.submit(look)

@@ -42,7 +42,8 @@ def _with_callers(place: Place, submits: _Submits, sizes: Sizes) -> Iterator[Row
         sides["an insert of its own for each caller"] = submits.one_by_one
     for row in compare(part="submit", database=place.name, case=case, ours=submits.ours, bare=sides, sizes=sizes):
         against = f"bare inserts, groups of {median(submits.groups):.1f}, nobody waiting"
-        yield replace(row, against=against) if row.against == "unasked" else row
+        # Handing over and waking is what each caller pays for: that side shows the price.
+        yield replace(row, against=against, like_for_like=False) if row.against == "unasked" else row
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _STORAGE = {
     "autovacuum_vacuum_threshold": 5000,
     "autovacuum_vacuum_cost_delay": 0,
 }
+_LEASED, _UNLEASED = "worker is not null", "worker is null"
 _WAITING = sa.text("lease_token is null and not held")
 _LIMITS = "concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0"
 _RATE = "(rate_limit is null) = (rate_period is null)"
@@ -38,6 +39,7 @@ def upgrade() -> None:
     op.add_column("ready", sa.Column("strand", sa.BigInteger(), nullable=True))
     op.drop_index("ix_ready_due", "ready")
     _create_index("ix_ready_waiting", "ready", ["strand", "not_before", "project"], _WAITING)
+    _find_leases_by(_LEASED, _UNLEASED)
     _set_verbs(_VERBS["0003"])
     if op.get_bind().dialect.name == "postgresql":
         options = ", ".join(f"{name} = {value}" for name, value in _STORAGE.items())
@@ -48,6 +50,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("delete from operations where verb <> 'redrive'")
     _set_verbs(_VERBS["0002"])
+    _find_leases_by("lease_token is not null", "lease_token is null")
     op.drop_index("ix_ready_waiting", "ready")
     _create_index("ix_ready_due", "ready", ["not_before", "project"], _WAITING)
     op.drop_column("ready", "strand")
@@ -158,6 +161,13 @@ def _create_wakes() -> None:
         sa.Column("look_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wakes")),
     )
+
+
+def _find_leases_by(leased: str, unleased: str) -> None:
+    op.drop_index("ix_ready_leased", "ready")
+    op.drop_index("ix_ready_expiry", "ready")
+    _create_index("ix_ready_leased", "ready", ["project", "flow_key"], sa.text(leased))
+    _create_index("ix_ready_expiry", "ready", ["expires_at", "project"], sa.text(unleased))
 
 
 def _limits() -> list[sa.Column[Any]]:

@@ -67,7 +67,7 @@ _DUE = text(f"""
           from earliest
          cross join lateral (
                 select queue, flow_key, origin, priority from ready
-                 where ready.strand = earliest.strand and ready.project = earliest.project
+                 where ready.strand = earliest.strand and ready.project || '' = earliest.project
                    and lease_token is null and not held limit 1) as waiting
          where not exists (
                 select 1 from known where known.strand = earliest.strand and known.project = earliest.project)
@@ -143,11 +143,9 @@ _LEASED = {
     "live_until": "leased.expires_at",
     **{column.name: f'tasks."{column.name}"' for column in tasks.c if column.name not in ("id", "expires_at")},
 }
-# The expiry is compared as an expression, too: by figures that know only tasks which have expired since, an index of
-# what has not would hold next to nothing, and what waits in all strands would be searched for one.
 # Never `in (select … limit n for update skip locked)`: the planner may run the subquery again and take more than n.
-# The project is compared as an expression, which no index knows: by a table's old figures, an index that begins with it
-# and ends with the id looks as good as the key, and walks over all that the project has.
+# The project is compared as an expression, here and above, which no index knows: as long as a table's figures say that
+# it is empty, any index with the project in it looks as good as the right one, and walks over all that the project has.
 # Attempt ids begin with the same 48 bits of time as any UUIDv7; the rest is drawn by the database for each row.
 _LEASE = text(f"""
     with picked as materialized (
@@ -155,9 +153,8 @@ _LEASE = text(f"""
           from json_to_recordset(cast(:offers as json)) as offer (place int, project text, strand bigint, quota int)
          cross join lateral (
                 select ctid as tid, not_before from ready
-                 where ready.strand = offer.strand and ready.project = offer.project
-                   and lease_token is null and not held and not_before <= :now
-                   and expires_at + interval '0' > :now
+                 where ready.strand = offer.strand and ready.project || '' = offer.project
+                   and lease_token is null and not held and not_before <= :now and expires_at > :now
                  order by not_before limit offer.quota
                    for update skip locked) as waiting
          order by offer.place, waiting.not_before
@@ -190,8 +187,8 @@ _LOOK_AGAIN = text("""
                  where strands.id = look.strand and strands.project = look.project) as strand
           left join lateral (
                 select not_before from ready
-                 where look.drained and ready.strand = look.strand and ready.project = look.project
-                   and lease_token is null and not held and expires_at + interval '0' > :now
+                 where look.drained and ready.strand = look.strand and ready.project || '' = look.project
+                   and lease_token is null and not held and expires_at > :now
                  order by not_before limit 1) as next on true)
     update strands
        set look_at = seen.again,

@@ -157,6 +157,9 @@ class Dialect(Protocol):
     def match(self, conn: Connection, guards: Sequence[Guard], *, now: datetime) -> set[Guard]:
         """Lock, in id order, the rows of ``ready`` whose guard holds; return those guards."""
 
+    def recount(self, conn: Connection) -> list[str]:
+        """Have tables counted anew that hold several times what statements are planned for; return their names."""
+
     def commit(self, conn: Connection, hints: Collection[Hint]) -> None:
         """Commit, and see to it that listeners hear of it: together with the commit or after it, never before."""
 

@@ -11,7 +11,7 @@ from taskqueue.store import strands
 from taskqueue.store.database import Database
 from taskqueue.store.limits import NO_TOKENS, bounds_columns, bounds_of, put
 from taskqueue.store.queues import read_name, write_name
-from taskqueue.store.schema import flow_keys, ready
+from taskqueue.store.schema import LEASED, flow_keys, ready
 from taskqueue.store.search import Page
 from taskqueue.store.stats import strands_with
 
@@ -91,7 +91,7 @@ _RUNS = select(
     exists(
         select(1).where(
             ready.c.project == bindparam("of_project"),
-            ready.c.lease_token.is_not(None),
+            LEASED,
             ready.c.flow_key == bindparam("of_name"),
         )
     )

@@ -13,7 +13,7 @@ from taskqueue.core.held_back import HeldBack, Level, by_breaker, by_flow_key, b
 from taskqueue.core.task import Task
 from taskqueue.store import origins
 from taskqueue.store.limits import bounds_of
-from taskqueue.store.schema import flow_keys, queues, ready
+from taskqueue.store.schema import LEASED, flow_keys, queues, ready
 
 
 def held_back(conn: Connection, task: Task, *, now: datetime) -> Iterator[HeldBack]:
@@ -46,6 +46,6 @@ def _level(conn: Connection, table: Table, project: str, column: str, name: str,
 
 def _running(conn: Connection, project: str, *more: Any) -> int:
     """Leases, those of cancelled tasks included: they hold their slot until the worker lets go."""
-    leased = (ready.c.project == project, ready.c.lease_token.is_not(None))
+    leased = (ready.c.project == project, LEASED)
     count: int = conn.execute(select(func.count()).select_from(ready).where(*leased, *more)).scalar_one()
     return count

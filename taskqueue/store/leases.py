@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, delete, select
 
 from taskqueue.core.task import Lease, Task, TaskId, TaskState
 from taskqueue.store import lanes, loading, rows
@@ -16,7 +16,7 @@ from taskqueue.store.claim import Taken, Wanted, take
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Changes, Hint, Lane
 from taskqueue.store.room import Share
-from taskqueue.store.schema import ready, strands, tasks
+from taskqueue.store.schema import LEASED, UNLEASED, ready, strands, tasks
 from taskqueue.store.settlements import settle
 from taskqueue.store.strands import freed
 
@@ -114,7 +114,8 @@ def _next_due(conn: Connection, database: Database, taken: Taken) -> timedelta |
     return None if earliest is None else max(timedelta(0), earliest - database.now(conn))
 
 
-_NEXT_DUE = select(func.min(strands.c.look_at)).where(strands.c.look_at.is_not(None))
+# The first, not the least: PostgreSQL may look for that in all entries of another index, as long as they seem few.
+_NEXT_DUE = select(strands.c.look_at).where(strands.c.look_at.is_not(None)).order_by(strands.c.look_at).limit(1)
 _OF_LEASE = (
     ready.c.project == bindparam("of_project"),
     ready.c.task_id == bindparam("of_task"),
@@ -137,13 +138,11 @@ def _joined(*more: Any) -> Select[Any]:
 
 
 _LAPSED = (
-    _joined(ready.c.lease_token.is_not(None), ready.c.lease_until <= bindparam("now"))
-    .order_by(ready.c.lease_until)
-    .limit(bindparam("limit"))
+    _joined(LEASED, ready.c.lease_until <= bindparam("now")).order_by(ready.c.lease_until).limit(bindparam("limit"))
 )
 _EXPIRED = (
     select(ready.c.project, ready.c.task_id)
-    .where(ready.c.lease_token.is_(None), ready.c.expires_at <= bindparam("now"))
+    .where(UNLEASED, ready.c.expires_at <= bindparam("now"))
     .order_by(ready.c.expires_at)
     .limit(bindparam("limit"))
 )

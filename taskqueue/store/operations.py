@@ -54,13 +54,13 @@ def start_redrive(
     conn: Connection, database: Database, project: str, wanted: DeadLetterFilter, *, rate: float | None
 ) -> Operation:
     """Redrive every dead letter that fits and died before now, at most ``rate`` per second."""
-    wanted = redrives.until(wanted, database.now(conn))
-    return _start(conn, database, project, "redrive", wanted, rate=rate)
+    now = database.now(conn)
+    return _start(conn, database, project, "redrive", redrives.until(wanted, now), rate=rate, now=now)
 
 
 def start_purge(conn: Connection, database: Database, project: str, wanted: Waiting) -> Operation:
     """Cancel every task that waits now; one that runs, or comes later, is left alone."""
-    return _start(conn, database, project, "cancel", wanted, rate=None)
+    return _start(conn, database, project, "cancel", wanted, rate=None, now=database.now(conn))
 
 
 def get(conn: Connection, project: str, operation_id: OperationId) -> Operation | None:
@@ -105,9 +105,15 @@ _VERBS: Mapping[str, _Verb] = {
 
 
 def _start(
-    conn: Connection, database: Database, project: str, verb: str, wanted: Wanted, *, rate: float | None
+    conn: Connection,
+    database: Database,
+    project: str,
+    verb: str,
+    wanted: Wanted,
+    *,
+    rate: float | None,
+    now: datetime,
 ) -> Operation:
-    now = database.now(conn)
     operation = Operation(
         id=OperationId(uuid7()),
         project=project,

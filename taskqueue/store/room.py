@@ -19,7 +19,7 @@ from taskqueue.core.breaker import Breaker, BreakerState
 from taskqueue.core.queue import Rate, next_token, tokens_now
 from taskqueue.core.rota import LOOK_AGAIN, Bound, Place
 from taskqueue.core.strand import blocked_on_flow, blocked_on_origin, blocked_on_queue
-from taskqueue.store.schema import flow_keys, queues, ready
+from taskqueue.store.schema import LEASED, flow_keys, queues, ready
 
 SOME_EMPTY = 8  # strands that ran into a limit are looked at beyond the slots that came free, for tasks are cancelled
 PROJECTS = 8  # a ring of them is looked at together, where many strands are due
@@ -183,7 +183,7 @@ class Room:
         if not room:
             return [Bound(0, breakers.look_again_at(breaker, self.now))]
         since = breakers.counted_from(breaker, self.now)
-        mine = (ready.c.project == row.project, ready.c.origin == row.origin, ready.c.lease_token.is_not(None))
+        mine = (ready.c.project == row.project, ready.c.origin == row.origin, LEASED)
         started = () if since is None else (ready.c.started_at >= since,)
         running = conn.execute(select(func.count()).select_from(ready).where(*mine, *started)).scalar_one()
         return [self._capped(room - running, blocked_on_origin(row.origin))]
@@ -208,7 +208,7 @@ class _Running:
 def _running(conn: Connection, capped_queues: Iterable[_Key], capped_flows: Iterable[_Key]) -> _Running:
     named = {"queues": [name for _, name in capped_queues], "flows": [key for _, key in capped_flows]}
     running = _Running()
-    for row in conn.execute(_LEASED, named):
+    for row in conn.execute(_RUNNING, named):
         running.queues[row.project, row.queue] += row.leases
         running.flows[row.project, row.flow_key] += row.leases
     return running
@@ -227,10 +227,10 @@ def _breaker(row: Any) -> Breaker | None:
 
 
 # Never more than a few thousand rows: what runs on all workers together.
-_LEASED = (
+_RUNNING = (
     select(ready.c.project, ready.c.queue, ready.c.flow_key, func.count().label("leases"))
     .where(
-        ready.c.lease_token.is_not(None),
+        LEASED,
         or_(
             ready.c.queue.in_(bindparam("queues", expanding=True)),
             ready.c.flow_key.in_(bindparam("flows", expanding=True)),

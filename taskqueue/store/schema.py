@@ -160,8 +160,11 @@ ready = Table(
     CheckConstraint("not (held and lease_token is not null)", name="held_or_leased"),
     CheckConstraint("not (cancelled and lease_token is null)", name="cancelled"),
 )
-# One spelling for the index and for every query that should use it: SQLite compares the words.
+# One spelling for the index and for every query that should use it: SQLite compares the words. And another column where
+# tasks are not looked for by strand: as long as PostgreSQL thinks that the table is empty, every index that it may use
+# looks like the best, so none may be one that it can use for the claim, or to find a lease by its token.
 WAITING = text("lease_token is null and not held")
+LEASED, UNLEASED = ready.c.worker.is_not(None), ready.c.worker.is_(None)
 Index(
     "ix_ready_waiting",
     ready.c.strand,
@@ -174,8 +177,8 @@ Index(
     "ix_ready_leased",
     ready.c.project,
     ready.c.flow_key,
-    postgresql_where=ready.c.lease_token.is_not(None),
-    sqlite_where=ready.c.lease_token.is_not(None),
+    postgresql_where=LEASED,
+    sqlite_where=LEASED,
 )
 Index(
     "ix_ready_lane",
@@ -190,8 +193,8 @@ Index(
     "ix_ready_expiry",
     ready.c.expires_at,
     ready.c.project,
-    postgresql_where=ready.c.lease_token.is_(None),
-    sqlite_where=ready.c.lease_token.is_(None),
+    postgresql_where=UNLEASED,
+    sqlite_where=UNLEASED,
 )
 
 # Inserted when an attempt closes: by settle, by cancel, or by reclaim for a worker that was lost.

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, sel
 from taskqueue.core.errors import InvalidTask
 from taskqueue.core.task import AttemptKind, Kind, Task, TaskId
 from taskqueue.store import loading
-from taskqueue.store.schema import attempts, endings, ready, task_labels, tasks
+from taskqueue.store.schema import LEASED, attempts, endings, ready, task_labels, tasks
 
 Item = TypeVar("Item")
 Source = tuple[Table, Any, list[ColumnElement[bool]]]  # where ids of tasks come from: table, column, conditions
@@ -120,7 +120,7 @@ def _label(status: str, now: datetime) -> ColumnElement[bool]:
     waits, first = ready.c.lease_token.is_(None), ready.c.number == 0
     match status:
         case "running":
-            return ready.c.lease_token.is_not(None)
+            return LEASED
         case "retrying":
             return and_(waits, ready.c.number > 0)
         case "scheduled":

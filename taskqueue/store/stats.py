@@ -28,7 +28,7 @@ from sqlalchemy import (
 from taskqueue.core.task import Kind
 from taskqueue.store import order_blocks
 from taskqueue.store.database import Database
-from taskqueue.store.schema import NEVER_DIED, ONCE_DIED, WAITING, endings, ready, strands, tasks, wakes
+from taskqueue.store.schema import LEASED, NEVER_DIED, ONCE_DIED, WAITING, endings, ready, strands, tasks, wakes
 
 MOST = 10_000  # rows that are counted of one kind
 MOST_OF_MANY = 500  # where several are looked at together
@@ -228,7 +228,7 @@ def _rest(its: CompoundSelect[int], in_ready: ColumnElement[str], lanes: Sequenc
     firsts = select(first.label("first")).select_from(mine).subquery()
     its_held = func.count().filter(in_lanes.c.held, in_lanes.c.name == _NAME).label("held")
     sent = func.count().filter(ready.c.cancelled.is_(False)).label("running")
-    leased = (_OF_PROJECT, in_ready == _NAME, ready.c.lease_token.is_not(None))
+    leased = (_OF_PROJECT, in_ready == _NAME, LEASED)
     return _in_one(
         select(its_held, func.count().label("in_lanes")).select_from(in_lanes).subquery(),
         select(func.min(firsts.c.first).label("oldest")).subquery(),

@@ -24,6 +24,7 @@ from taskqueue.worker.settling import write
 
 _BATCH = operations.BATCH
 _OPERATIONS_SECONDS = 0.5
+_RECOUNT_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class Chores:
             _Chore("expire", sweep, self._expire),
             _Chore("operations", _OPERATIONS_SECONDS, self._advance),
             _Chore("prune", prune_every.total_seconds(), self._prune, retention.BATCH),
+            _Chore("recount", _RECOUNT_SECONDS, self._recount),
             _Chore("place", sweep, self._place),
             _Chore("park", sweep, self._park),
             _Chore("unblock", sweep, self._unblock),
@@ -133,6 +135,10 @@ class Chores:
     def _prune(self) -> int:
         with self._database.begin() as conn:
             return retention.prune(conn, self._database, ended=self._keep_ended, dead=self._keep_dead)
+
+    def _recount(self) -> int:
+        with self._database.begin() as conn:
+            return len(self._database.dialect.recount(conn))
 
     def _place(self) -> int:
         with self._database.begin() as conn:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import insert
 
 from taskqueue.core.breaker import BreakerState
 from taskqueue.store import origins
-from taskqueue.store.claim import Wanted, take
 from taskqueue.store.database import Database
 from taskqueue.store.queue_tables import origins as origins_table
+from tests.store.effort import of_twenty
 from tests.store.limits import claim, fill, ids, to_host
 from tests.store.lines import line_up
-from tests.store.steps import settle_all
-from tests.support.builders import LEASE, answer, settle_one
+from tests.support.builders import answer, settle_one
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("attended")
@@ -102,69 +97,11 @@ def test_the_same_origin_of_another_project_is_another_host(database: Database) 
 
 
 def test_ten_dead_hosts_with_crowds_in_front_cost_a_claim_of_others_nothing(database: Database) -> None:
-    effort_of_twenty(database)  # strands that are new cost more
-    usual = effort_of_twenty(database)
+    of_twenty(database)  # strands that are new cost more
+    usual = of_twenty(database)
     line_up(database, strands=DEAD, each=EACH, whole=1)
     stop(database, "https://target.example:443")
     # The servers' statistics still say that there are a few rows: whatever is planned must not walk over them.
-    first, second = effort_of_twenty(database), effort_of_twenty(database)
+    first, second = of_twenty(database), of_twenty(database)
     assert first <= 2 * usual + 20 * DEAD
     assert second <= 1.5 * usual + DEAD
-
-
-def test_figures_that_know_only_what_has_expired_mislead_no_claim(database: Database, clock: Clock) -> None:
-    fill(database, 800, expires_in=timedelta(minutes=1))
-    with database.begin() as conn:
-        conn.exec_driver_sql("analyze ready")
-    clock.advance(hours=2)
-    effort_of_twenty(database)
-    usual = effort_of_twenty(database)
-    line_up(database, strands=DEAD, each=EACH, whole=1)
-    stop(database, "https://target.example:443")
-    first, second = effort_of_twenty(database), effort_of_twenty(database)
-    assert max(first, second) <= 2 * usual + 20 * DEAD + 10 * 800 + 200  # and of the expired, each may be met once
-
-
-def effort_of_twenty(database: Database) -> int:
-    """What it costs to claim a task of each of twenty sound hosts, while others wait."""
-    wanted = [task for number in range(20) for task in fill(database, 1, **to_host(f"sound{number}.example"))]
-    with effort(database) as cost:
-        taken = take(cost.conn, database, Wanted("worker-1", 100, LEASE))
-    assert sorted(ids(taken.tasks)) == sorted(ids(wanted))
-    settle_all(database, taken.tasks, 200)
-    return cost.count
-
-
-@dataclass
-class Effort:
-    """Rows that PostgreSQL fetched, or hundreds of steps that SQLite took."""
-
-    conn: Connection
-    count: int = 0
-
-
-@contextmanager
-def effort(database: Database) -> Iterator[Effort]:
-    """A transaction, and what has been done in it at its end."""
-    with database.begin() as conn:
-        cost = Effort(conn)
-        raw: Any = conn.connection.driver_connection
-        if database.dialect_name == "sqlite":
-            raw.set_progress_handler(lambda: _step(cost), 100)
-            yield cost
-            raw.set_progress_handler(None, 0)
-        else:
-            before = conn.execute(_FETCHED).scalar_one()  # of transactions that the server has not summed up yet
-            yield cost
-            cost.count = int(conn.execute(_FETCHED).scalar_one() - before)
-
-
-def _step(cost: Effort) -> int:
-    cost.count += 1
-    return 0
-
-
-_FETCHED = text("""
-    select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) from pg_stat_xact_user_tables
-     where relname in ('ready', 'strands', 'wakes', 'tasks', 'origins')
-""")

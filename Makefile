@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_READY := $(VENV)/.run-ready
 
+# Over as many processes as tests/conftest.py says.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
+
 # `bash -c` is not assumed; each recipe line is plain sh.
 define find_python
 for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -25,7 +28,7 @@ run: $(RUN_READY)
 	@exec $(BIN)/taskqueue dev
 
 test: $(READY)
-	$(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest $(SPREAD) $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -33,6 +36,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+	$(BIN)/pytest $(SPREAD) -m thorough
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("mutations.py")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_no_fault_in_the_tables_goes_unnoticed() -> None:
     run = subprocess.run(

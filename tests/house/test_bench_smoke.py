@@ -19,6 +19,7 @@ from tests.support.project import ROOT
 PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "backlog", "fair"}
 
 
+@pytest.mark.thorough
 @pytest.mark.e2e
 @pytest.mark.postgres
 @pytest.mark.timeout(600)

@@ -12,6 +12,7 @@ import pytest
 from tests.support.project import ROOT
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_every_branch_of_the_core_is_run_by_its_own_tests(tmp_path: Path) -> None:
     data = tmp_path / "coverage"

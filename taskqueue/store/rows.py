@@ -37,12 +37,15 @@ from taskqueue.core.task import (
     TaskState,
     WebhookEvent,
 )
+from taskqueue.store.drafts import draft_of
 from taskqueue.store.policies import follow_ups_blob, follow_ups_of, policy_blob, policy_of
 
 _encode = msgspec.json.encode
 _pairs = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 _strings = msgspec.json.Decoder(tuple[str, ...])
 _timings = msgspec.json.Decoder(tuple[float | None, ...])
+_SpecDraft, _TaskDraft = draft_of(TaskSpec), draft_of(Task)
+_KINDS = {kind.value: kind for kind in Kind}
 
 Columns = dict[str, Any]
 
@@ -173,12 +176,12 @@ def ending_columns(settlement: Settlement) -> Columns:
 def spec_of(row: Any) -> TaskSpec:
     """What was asked for, from a row that holds the columns of ``tasks``."""
     follow_ups = follow_ups_of(row.follow_ups)
-    return TaskSpec(
+    spec = _SpecDraft(
         target_url=row.target_url,
         origin=row.origin,
         target_host=row.target_host,
         project=row.project,
-        kind=Kind(row.kind),
+        kind=_KINDS[row.kind],
         queue=row.queue,
         method=row.method,
         headers=pairs_of(row.headers),
@@ -187,7 +190,7 @@ def spec_of(row: Any) -> TaskSpec:
         webhook_url=row.webhook_url,
         webhook_events=_events_of(row.webhook_events),
         retries=row.retries,
-        timeout=timedelta(seconds=row.timeout),
+        timeout=_seconds(row.timeout),
         backoff=_backoff_of(row.backoff),
         policy=policy_of(row.policy),
         on_failure=follow_ups.on_failure,
@@ -202,11 +205,13 @@ def spec_of(row: Any) -> TaskSpec:
         traceparent=row.traceparent,
         cause=Cause(TaskId(row.cause_task_id), row.cause_generation, row.cause_seq) if row.cause_task_id else None,
     )
+    spec.__class__ = TaskSpec
+    return spec
 
 
 def leased_task(row: Any, lease: Lease, *, started_at: datetime, worker: str) -> Task:
     """A running task from a row of ``ready`` joined to ``tasks``, with the lease it is under."""
-    return Task(
+    task = _TaskDraft(
         id=lease.task_id,
         spec=spec_of(row),
         created_at=row.created_at,
@@ -219,6 +224,8 @@ def leased_task(row: Any, lease: Lease, *, started_at: datetime, worker: str) ->
         worker=worker,
         revision=row.revision,
     )
+    task.__class__ = Task
+    return task
 
 
 def claimed_task(row: Any) -> Task:
@@ -359,6 +366,11 @@ def ids_of(blob: bytes) -> tuple[TaskId, ...]:
 
 def _events_text(events: frozenset[WebhookEvent]) -> str | None:
     return None if events == ENDINGS_TOLD else ",".join(sorted(event.value for event in events))
+
+
+@lru_cache(maxsize=1024)
+def _seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)
 
 
 def _events_of(value: str | None) -> frozenset[WebhookEvent]:

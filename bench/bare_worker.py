@@ -9,7 +9,7 @@ from bench.children import HOST
 from bench.deliver import IN_FLIGHT, at_once, attempts, on_uvloop
 from bench.plain import Ends, Plain, ends
 from bench.rounds import Sample, Stopwatch
-from bench.work import fill, settlements
+from bench.work import fill, new_task, settlements
 from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store.database import Database
 from taskqueue.store.search import TaskFilter, search
@@ -28,7 +28,7 @@ class BareWorker:
     def drained(self, count: int) -> Sample:
         """From the first claim until the last of ``count`` tasks has ended, over connections that stand."""
         self.plain.empty()
-        fill(self.database, count, target_url=f"http://{HOST}:{self.port}/work", at_once=count)
+        fill(self.database, count, task=new_task(f"http://{HOST}:{self.port}/work"), at_once=count)
         sample = on_uvloop(self._drain(count))
         assert not self.plain.waiting(), "the bench settles all that it filled in"
         return sample

@@ -49,7 +49,7 @@ def measure(sizes: Sizes) -> Iterator[Row]:
             case=f"{IN_FLIGHT} in flight",
             ours=lambda: transport(port, count),
             bare={
-                _BYTES_ALONE: lambda: _bytes_alone(port, count),
+                _BYTES_ALONE: lambda: requests(port, count),
                 **with_aiohttp("aiohttp on uvloop", port, count),
             },
             unlike={_BYTES_ALONE},
@@ -97,11 +97,11 @@ def on_uvloop(run: Coroutine[Any, Any, Sample]) -> Sample:
         return runner.run(run)
 
 
-def _bytes_alone(port: int, count: int) -> Sample:
+def requests(port: int, count: int, *, path: str = "/work") -> Sample:
     """The bytes that the transport would send, written as they are: no pool, no deadline, no caps, no guard."""
 
     async def run() -> Sample:
-        message = encode_head(_request(port)) + BODY
+        message = encode_head(_request(port, path)) + BODY
         await exchange(port, message=message, connections=IN_FLIGHT, count=IN_FLIGHT)
         with Stopwatch() as watch:
             seconds, latencies = await exchange(port, message=message, connections=IN_FLIGHT, count=count)
@@ -145,6 +145,6 @@ async def _in_flight(deliver: Deliver, count: int) -> Sample:
     return watch.sample(count, latencies)
 
 
-def _request(port: int) -> Request:
-    target = parse_target(f"http://127.0.0.1:{port}/work")
+def _request(port: int, path: str = "/work") -> Request:
+    target = parse_target(f"http://127.0.0.1:{port}{path}")
     return Request(target=target, method="POST", headers=HEADERS, body=BODY, timeout=timedelta(seconds=30))

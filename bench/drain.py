@@ -16,7 +16,7 @@ from bench.bare_worker import BATCH, BareWorker
 from bench.children import HOST, Meter, child, settings, told
 from bench.client import post
 from bench.databases import WAIT, Place, place
-from bench.deliver import IN_FLIGHT, transport, with_aiohttp
+from bench.deliver import IN_FLIGHT, requests, transport, with_aiohttp
 from bench.plain import Plain, new_rows
 from bench.report import Row
 from bench.rounds import Sample, compare
@@ -29,6 +29,8 @@ from taskqueue.store.group_commit import GroupCommit
 from taskqueue.store.submissions import Submission, mint
 
 _DELIVER_ALONE, _AIOHTTP_ALONE = "deliver alone", "aiohttp alone"
+_WORK, _SLOW = "/work", 50  # milliseconds
+_OF_CONCURRENCY = 0.95  # as fast as the requests in flight permit
 _PATIENCE = 60.0
 _PAUSE = 0.03  # between tasks that come while the worker is idle, and as much again by chance
 
@@ -65,6 +67,25 @@ def measure(watched: Place, sizes: Sizes) -> Iterator[Row]:
         yield from compare(
             part="drain",
             database=watched.name,
+            case=f"{count:,} tasks, a target of {_SLOW} ms",
+            ours=lambda: case.drained(count, path=f"/after/{_SLOW}"),
+            bare={f"as many requests, {IN_FLIGHT} in flight": lambda: requests(port, count, path=f"/after/{_SLOW}")},
+            sizes=sizes,
+            prepare=plain.empty,
+            least=_OF_CONCURRENCY,
+        )
+        yield from compare(
+            part="drain",
+            database=watched.name,
+            case=f"{count:,} tasks, each with a webhook",
+            ours=lambda: case.drained(count, webhook=True),
+            bare={"twice as many tasks without one": lambda: case.drained(2 * count).of(count)},
+            sizes=sizes,
+            prepare=plain.empty,
+        )
+        yield from compare(
+            part="drain",
+            database=watched.name,
             case="idle to delivered",
             ours=case.delivered,
             bare={"bare insert, then bare request": case.sent},
@@ -81,9 +102,10 @@ class _Worker:
     port: int
     sizes: Sizes
 
-    def drained(self, count: int) -> Sample:
-        """From the commit of ``count`` tasks until the last of them has ended."""
-        fill(self.database, count, target_url=self._url, at_once=count)
+    def drained(self, count: int, *, path: str = _WORK, webhook: bool = False) -> Sample:
+        """From the commit of ``count`` tasks until the last of them has ended, and its webhook too."""
+        task = new_task(self._url(path), webhook_url=self._url(_WORK) if webhook else None)
+        fill(self.database, count, task=task, at_once=count)
         with Meter(self.process) as meter:
             start = time.perf_counter()
             self._wait_until_ended()
@@ -107,17 +129,16 @@ class _Worker:
                 _pause()
                 tomorrow = replace(self._dated(), delay=timedelta(days=1))
                 self.plain.insert(new_rows(self.plain, [mint(tomorrow, now=datetime.now(UTC))]))
-                sock.sendall(post(self.port, "/work", tomorrow.spec.body or b""))
+                sock.sendall(post(self.port, _WORK, tomorrow.spec.body or b""))
                 sock.recv(4096)
         self.plain.empty()
         return _one_at_a_time(take_ages(self.port))
 
-    @property
-    def _url(self) -> str:
-        return f"http://{HOST}:{self.port}/work"
+    def _url(self, path: str = _WORK) -> str:
+        return f"http://{HOST}:{self.port}{path}"
 
     def _dated(self) -> NewTask:
-        task = new_task(self._url)
+        task = new_task(self._url())
         return replace(task, spec=replace(task.spec, body=dated()))
 
     def _wait_until_ended(self) -> None:

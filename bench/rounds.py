@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import TypeVar
@@ -24,6 +24,10 @@ class Sample:
     seconds: float
     cpu: float | None = None
     latencies: Sequence[float] = ()
+
+    def of(self, count: int) -> Sample:
+        """The same, counted as ``count``."""
+        return replace(self, count=count)
 
     def then(self, other: Sample) -> Sample:
         """One of these followed by one of ``other``, for each of both."""

@@ -1,4 +1,6 @@
-"""A target as a process of its own: it answers 200 at once, and keeps how old each body was that says when it was made.
+"""A target as a process of its own: it answers 200, and keeps how old each body was that says when it was made.
+
+It answers at once, but for ``/after/50`` that many milliseconds later.
 
 Prints its port. ``GET`` takes what was kept as a JSON list of seconds.
 """
@@ -17,6 +19,7 @@ import uvloop
 from bench.children import HOST, end_with_parent
 
 _DATED = b'{"at": '
+_AFTER = b"/after/"
 _ages: list[float] = []
 
 
@@ -35,13 +38,16 @@ def take_ages(port: int) -> list[float]:
 class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._body = b""
+        self._body, self._path = b"", b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._path = url
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -53,6 +59,9 @@ class _Connection(asyncio.Protocol):
         if self._parser.get_method() == b"GET":
             self._transport.write(_answer(json.dumps(_ages).encode()))
             _ages.clear()
+        elif self._path.startswith(_AFTER):
+            later = int(self._path.removeprefix(_AFTER)) / 1000
+            asyncio.get_running_loop().call_later(later, self._transport.write, _DONE)
         else:
             self._transport.write(_DONE)
 

@@ -20,7 +20,7 @@ NOWHERE = "http://127.0.0.1:9/work"
 LEASE = timedelta(minutes=10)  # nothing lapses while it is measured
 
 
-def new_task(target_url: str = NOWHERE) -> NewTask:
+def new_task(target_url: str = NOWHERE, *, webhook_url: str | None = None) -> NewTask:
     """A task with a body of 250 bytes and nothing unusual about it."""
     host = target_url.split("/")[2]
     return NewTask(
@@ -30,14 +30,15 @@ def new_task(target_url: str = NOWHERE) -> NewTask:
             target_host=host.partition(":")[0],
             body=BODY,
             content_type="application/json",
+            webhook_url=webhook_url,
         )
     )
 
 
-def fill(database: Database, count: int, *, target_url: str = NOWHERE, at_once: int = 1000) -> None:
+def fill(database: Database, count: int, *, task: NewTask | None = None, at_once: int = 1000) -> None:
     """Submit ``count`` tasks that are due now, ``at_once`` of them in each transaction."""
     for start in range(0, count, at_once):
-        batch = Submission(tasks=(new_task(target_url),) * min(at_once, count - start))
+        batch = Submission(tasks=(task or new_task(),) * min(at_once, count - start))
         with database.begin() as conn:
             submit(conn, database, [batch])
 

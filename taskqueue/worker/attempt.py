@@ -26,7 +26,10 @@ from taskqueue.worker.settler import Settler
 from taskqueue.worker.signing import SigningSecrets
 from taskqueue.worker.slots import Slots
 
-_RELEASED = ("released", "the worker stopped before it had sent the request")
+_GIVEN_BACK = {
+    Cut.DRAINED: ("released", "the worker stopped before it had sent the request"),
+    Cut.UNSTARTED: ("released", "the worker had no slot for it after all"),
+}
 _INTERRUPTED = ("interrupted", "the worker stopped while the request was on its way or waiting for its answer")
 
 _QUICKLY_READ = 32 * 1024  # bytes of a body that is read on the loop
@@ -57,7 +60,7 @@ class Attempts:
         self._reading = asyncio.Lock()
 
     async def make(self, held: Held) -> None:
-        """Deliver, decide and settle; give the slot back in any case."""
+        """Deliver, decide and settle; let go of the task in any case."""
         try:
             outcome = await self._outcome(held)
             if outcome is not None:
@@ -76,8 +79,11 @@ class Attempts:
             if held.fenced:
                 held.cut(Cut.FENCED)
             if held.cut_for is None:
-                with held.delivering():
+                held.delivery = asyncio.current_task()
+                try:
                     outcome = await self._deliver(held)
+                finally:
+                    held.delivery = None
                 _tell_trouble(held)
                 return outcome
         except asyncio.CancelledError:
@@ -93,16 +99,20 @@ class Attempts:
 
     async def _deliver(self, held: Held) -> Outcome:
         task = held.task
-        request = request_for(task, held.lease, secrets=self._secrets.of(task.spec.project), now=held.now())
-        transport = self._transport if request.target.lambda_function is None else self._functions
-        return await transport.deliver(request, held.trace)
+        await self._slots.enter(held)
+        try:
+            request = request_for(task, held.lease, secrets=self._secrets.of(task.spec.project), now=held.now())
+            transport = self._transport if request.target.lambda_function is None else self._functions
+            return await transport.deliver(request, held.trace)
+        finally:
+            self._slots.leave(held)
 
     def _cut(self, held: Held) -> Outcome | None:
         phase = held.trace.phase
         why = held.cut_for.value if held.cut_for else None
         telemetry.info(Event.ATTEMPT_CUT, **_ids(held), why=why, phase=phase.label)
-        if held.cut_for is Cut.DRAINED:
-            name, message = _RELEASED if phase < Phase.SENDING else _INTERRUPTED
+        if held.cut_for in _GIVEN_BACK:
+            name, message = _GIVEN_BACK[held.cut_for] if phase < Phase.SENDING else _INTERRUPTED
             return replace(
                 failed(name, "Drained", message, phase=phase),
                 timings=held.trace.timings(),

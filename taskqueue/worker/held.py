@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 from taskqueue.core.outcome import Phase
 from taskqueue.core.task import Task
@@ -20,12 +19,13 @@ class Cut(Enum):
     STALE = "its lease is void: the task was cancelled or taken away"
     FENCED = "its lease may lapse before it can be extended"
     DRAINED = "the worker stops"
+    UNSTARTED = "no slot came free for it soon enough"
 
 
 class Held:
     """Made, and its ``fence`` moved, on any thread; everything else belongs to the event loop."""
 
-    __slots__ = ("_delivery", "_since", "cut_for", "fence", "lease", "task", "trace")
+    __slots__ = ("_since", "cut_for", "delivery", "fence", "lease", "task", "trace")
 
     def __init__(self, task: Task, *, fence: float) -> None:
         assert task.lease is not None, "a claimed task is leased"
@@ -34,7 +34,7 @@ class Held:
         self.trace: Trace = _GatedTrace(self)
         self.cut_for: Cut | None = None
         self._since = ticks()
-        self._delivery: asyncio.Task[None] | None = None
+        self.delivery: asyncio.Task[Any] | None = None  # that a cut cancels; without one it is only noted
 
     def now(self) -> datetime:
         """The database's clock: what it read at the claim, plus the time that went by here since."""
@@ -46,21 +46,12 @@ class Held:
         """True once the lease may lapse before anybody could extend it."""
         return ticks() >= self.fence
 
-    @contextmanager
-    def delivering(self) -> Iterator[None]:
-        """The span in which ``cut`` cancels the running asyncio task; outside it a cut is only noted."""
-        self._delivery = asyncio.current_task()
-        try:
-            yield
-        finally:
-            self._delivery = None
-
     def cut(self, why: Cut) -> None:
         """Stop the delivery at once. An attempt that has its outcome already is not disturbed."""
         if self.cut_for is None:
             self.cut_for = why
-            if self._delivery is not None:
-                self._delivery.cancel()
+            if self.delivery is not None:
+                self.delivery.cancel()
 
 
 class _GatedTrace(Trace):

@@ -134,6 +134,8 @@ class Worker:
             task.result()
 
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
+        for held in self._slots.waiting():
+            held.cut(Cut.DRAINED)
         telemetry.info(Event.WORKER_DRAINING, worker=self.id, running=self._slots.taken, grace_seconds=self._grace)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):

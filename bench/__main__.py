@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from bench import api, backlog, claim, deliver, drain, fair, settle, submit
+from bench import api, backlog, claim, deliver, drain, fair, service, settle, submit
 from bench.databases import NAMES, Place, place
 from bench.report import Plan, Row, heading, legend, line, machine
 from bench.sizes import DEFAULT, FULL, TINY, Sizes
@@ -20,6 +20,7 @@ OF_A_DATABASE: dict[str, Callable[[Place, Sizes], Iterator[Row | Plan]]] = {
     "settle": settle.measure,
     "api": api.measure,
     "drain": drain.measure,
+    "service": service.measure,
     "backlog": backlog.measure,
     "fair": fair.measure,
 }

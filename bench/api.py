@@ -12,7 +12,7 @@ from functools import partial
 from subprocess import Popen
 
 from bench.bare_commit import waited_for
-from bench.children import HOST, Meter, child, settings
+from bench.children import HOST, Meter, child, free_port, settings
 from bench.databases import Place
 from bench.load import put_load
 from bench.plain import Plain
@@ -27,7 +27,7 @@ _TASK = json.dumps({"targetUrl": f"http://{HOST}:9/work", "payload": json.loads(
 
 
 def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
-    api_port, bare_port = _free_port(), _free_port()
+    api_port, bare_port = free_port(), free_port()
     with (
         place.plain() as plain,
         child("bench.load") as load,
@@ -86,9 +86,3 @@ class _Server:
                 self.load, port=self.port, path="/v1/tasks", body=_TASK, connections=connections, count=count
             )
         return Sample(count, seconds, meter.seconds, latencies)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,27 +68,34 @@ def end_with_parent() -> None:
 
 
 class Meter:
-    """Processor seconds that a child and its own children spend inside ``with``; ``None`` where no system tells."""
+    """Processor seconds that processes and their own children spend inside ``with``; ``None`` where no system tells."""
 
     seconds: float | None = None
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, *processes: subprocess.Popen[str] | int) -> None:
+        self._pids = [each if isinstance(each, int) else each.pid for each in processes]
 
     def __enter__(self) -> Meter:
-        self._before = _spent(self._process)
+        self._before = _spent(self._pids)
         return self
 
     def __exit__(self, *_: object) -> None:
-        after = _spent(self._process)
+        after = _spent(self._pids)
         if after is not None and self._before is not None:
             self.seconds = after - self._before
 
 
-def _spent(process: subprocess.Popen[str]) -> float | None:
+def free_port() -> int:
+    """One that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _spent(pids: Iterable[int]) -> float | None:
     stats = [_stat(path) for path in Path("/proc").glob("[0-9]*/stat")]
     parents = {pid: (parent, seconds) for pid, parent, seconds in filter(None, stats)}
-    family = {process.pid}
+    family = set(pids)
     for pid in sorted(parents):  # parents come before their children, until the numbers wrap
         if parents[pid][0] in family:
             family.add(pid)

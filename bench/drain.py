@@ -48,7 +48,7 @@ def measure(watched: Place, sizes: Sizes) -> Iterator[Row]:
         child("taskqueue.cli", "worker", "--lifeline", environ=given) as worker,
     ):
         port, count = int(told(sink)), sizes.drained
-        case, bare = _Worker(database, plain, worker, port, sizes), BareWorker(other_database, other_plain, port)
+        case, bare = Draining(database, plain, worker, port, sizes), BareWorker(other_database, other_plain, port)
         case.drained(1)  # it has started
         yield from compare(
             part="drain",
@@ -77,7 +77,7 @@ def measure(watched: Place, sizes: Sizes) -> Iterator[Row]:
         yield from compare(
             part="drain",
             database=watched.name,
-            case=f"{count:,} tasks, each with a webhook",
+            case=f"{count:,} tasks with webhooks",
             ours=lambda: case.drained(count, webhook=True),
             bare={"twice as many tasks without one": lambda: case.drained(2 * count).of(count)},
             sizes=sizes,
@@ -95,7 +95,9 @@ def measure(watched: Place, sizes: Sizes) -> Iterator[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Worker:
+class Draining:
+    """A worker process and what it is given to drain."""
+
     database: Database
     plain: Plain
     process: Popen[str]

@@ -70,6 +70,10 @@ class Plain(Protocol):
     def groups(self) -> int:
         """How many transactions the submitted tasks came in: all of one share their time of creation."""
 
+    def servers(self) -> list[int]:
+        """The process of the database's server, which all its others are children of; none if it is none of this
+        machine, or the database works inside ours."""
+
     def close(self) -> None: ...
 
 

@@ -85,6 +85,9 @@ class PlainSqlite:
         (count,) = self._conn.execute("select count(distinct created_at) from tasks").fetchone()
         return int(count)
 
+    def servers(self) -> list[int]:
+        return []
+
     def close(self) -> None:
         self._conn.close()
 

@@ -16,7 +16,7 @@ from bench.report import NOT_LIKE_FOR_LIKE, UNDER, Figure, Row
 from tests.support.databases import PostgresServer
 from tests.support.project import ROOT
 
-PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "backlog", "fair"}
+PARTS = {"deliver", "submit", "claim", "settle", "api", "drain", "service", "backlog", "fair"}
 
 
 @pytest.mark.thorough

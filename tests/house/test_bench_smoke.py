@@ -30,8 +30,8 @@ def test_every_part_of_the_bench_prints_a_ratio(database: str, postgres_server: 
     assert {row["part"] for row in rows} == PARTS
     assert {row["database"] for row in rows} == {"", database}
     assert [row for row in rows if not _sound(row)] == []
-    # That of `deliver` needs a client that may be missing; an idle key compares with an idle service alone, and the whole
-    # service with its parts.
+    # That of `deliver` needs a client that may be missing; an idle key compares with an idle service alone, and the
+    # whole service with its parts.
     of_the_database = [row for row in rows if row["database"] and row["part"] not in {"fair", "service"}]
     assert _cases(of_the_database, like_for_like=False) <= _cases(of_the_database, like_for_like=True)
 

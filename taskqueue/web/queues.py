@@ -10,7 +10,7 @@ from msgspec import UNSET
 from taskqueue.core.queue import Bounds, Queue, Rate
 from taskqueue.store import operations, queues, stats
 from taskqueue.store.purges import Waiting
-from taskqueue.web import queue_resources, resources
+from taskqueue.web import queue_resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.defaults import check_defaults
@@ -19,6 +19,7 @@ from taskqueue.web.models import Nothing
 from taskqueue.web.new_tasks import Context
 from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import NOT_FOUND, Faults, Problem
+from taskqueue.web.progress import BEGUN, begun
 from taskqueue.web.queue_models import DefineFlowKey, DefineQueue, Paging
 from taskqueue.web.queue_resources import QueueAnswer, queue_answer
 from taskqueue.web.reading import either
@@ -145,9 +146,7 @@ def resume_queue(service: Service, call: Call) -> Reply:
     tag=_TAG,
     scope=Scope.MANAGE,
     body=Nothing,
-    answers={
-        202: Answer("The work has begun", resources.OperationAnswer, {"Location": "where its progress can be seen"})
-    },
+    answers={202: BEGUN},
 )
 def purge_queue(service: Service, call: Call) -> Reply:
     """Every task that waits now is cancelled, as if by hand; one that runs, or is submitted later, is left alone."""
@@ -156,7 +155,7 @@ def purge_queue(service: Service, call: Call) -> Reply:
     with service.database.begin() as conn:
         _known(queues.find(conn, project, name))
         started = operations.start_purge(conn, service.database, project, Waiting(queue=name))
-    return Reply(202, resources.operation_answer(started), {"Location": f"/v1/operations/{started.id}"})
+    return begun(started)
 
 
 OPERATIONS = (list_queues, get_queue, define_queue, delete_queue, pause_queue, resume_queue, purge_queue)

@@ -17,7 +17,7 @@ from taskqueue.web.defaults import check_defaults
 from taskqueue.web.fields import NAME, QUEUE_NAME
 from taskqueue.web.models import Nothing
 from taskqueue.web.new_tasks import Context
-from taskqueue.web.operations import Answer, operation
+from taskqueue.web.operations import Answer, operation, verb
 from taskqueue.web.problems import NOT_FOUND, Faults, Problem
 from taskqueue.web.progress import BEGUN, begun
 from taskqueue.web.queue_models import DefineFlowKey, DefineQueue, Paging
@@ -111,43 +111,19 @@ def delete_queue(service: Service, call: Call) -> Reply:
     return Reply(204)
 
 
-@operation(
-    "POST",
-    "/v1/queues/{name}/pause",
-    summary="Pause a queue",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-)
+@verb("/v1/queues/{name}/pause", summary="Pause a queue", tag=_TAG, answers={200: _ONE})
 def pause_queue(service: Service, call: Call) -> Reply:
     """No attempt of it starts until it is resumed; those that run are left alone. Webhooks go on."""
     return _set_paused(service, call, paused=True)
 
 
-@operation(
-    "POST",
-    "/v1/queues/{name}/resume",
-    summary="Resume a queue",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-)
+@verb("/v1/queues/{name}/resume", summary="Resume a queue", tag=_TAG, answers={200: _ONE})
 def resume_queue(service: Service, call: Call) -> Reply:
     """Its attempts start again, as far as its limits allow."""
     return _set_paused(service, call, paused=False)
 
 
-@operation(
-    "POST",
-    "/v1/queues/{name}/purge",
-    summary="Cancel all that waits in a queue",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={202: BEGUN},
-)
+@verb("/v1/queues/{name}/purge", summary="Cancel all that waits in a queue", tag=_TAG, answers={202: BEGUN})
 def purge_queue(service: Service, call: Call) -> Reply:
     """Every task that waits now is cancelled, as if by hand; one that runs, or is submitted later, is left alone."""
     call.body(Nothing)

@@ -15,8 +15,25 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.schema import SchemaItem
 
 from taskqueue.store.columns import Id, Instant, metadata
+
+
+def _limits() -> tuple[SchemaItem, ...]:
+    """What may be said of how much runs at once, or starts in a time, and what is left of that."""
+    return (
+        Column("paused", Boolean, nullable=False),
+        Column("concurrency", Integer),  # NULL: no limit
+        Column("rate_limit", Integer),  # attempts that may start in one period; NULL: no limit
+        Column("rate_period", Float),  # seconds
+        Column("rate_burst", Integer),
+        Column("tokens", Float),  # what was left of the rate when a claim last took of it; NULL: all
+        Column("tokens_at", Instant),
+        CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
+        CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
+    )
+
 
 # A row only where somebody said something: any other queue has no limits and the service's own defaults.
 queues = Table(
@@ -24,19 +41,11 @@ queues = Table(
     metadata,
     Column("project", Text, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("paused", Boolean, nullable=False),
-    Column("concurrency", Integer),  # NULL: no limit
-    Column("rate_limit", Integer),  # attempts that may start in one period; NULL: no limit
-    Column("rate_period", Float),  # seconds
-    Column("rate_burst", Integer),
-    Column("tokens", Float),  # what was left of the rate when a claim last took of it; NULL: all
-    Column("tokens_at", Instant),
+    *_limits(),
     Column("on_death", Text, nullable=False),
     Column("defaults", LargeBinary),  # JSON: of the fields of a submit; NULL for none
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
-    CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
     CheckConstraint("on_death in ('skip', 'block', 'park')", name="on_death"),
 )
 
@@ -46,17 +55,9 @@ flow_keys = Table(
     metadata,
     Column("project", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("paused", Boolean, nullable=False),
-    Column("concurrency", Integer),
-    Column("rate_limit", Integer),
-    Column("rate_period", Float),
-    Column("rate_burst", Integer),
-    Column("tokens", Float),
-    Column("tokens_at", Instant),
+    *_limits(),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
-    CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
 )
 
 # Where a dead task keeps its place in the lane of its ordering key: what stands behind it waits until this row is gone.

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-from taskqueue.store.columns import Id, Instant, metadata
+from taskqueue.store.columns import Id, Instant, metadata, partial_index
 
 
 def _limits() -> tuple[SchemaItem, ...]:
@@ -80,13 +80,11 @@ order_blocks = Table(
     CheckConstraint("(kind = 'park') = (last_letter is not null)", name="last_letter"),
 )
 Index("ix_order_blocks_task", order_blocks.c.project, order_blocks.c.task_id)
-_PARKS = order_blocks.c.last_position.is_not(None)
-Index(
+partial_index(
     "ix_order_blocks_parking",
     order_blocks.c.last_letter,
     order_blocks.c.project,
-    postgresql_where=_PARKS,
-    sqlite_where=_PARKS,
+    where=order_blocks.c.last_position.is_not(None),
 )
 
 # The breaker of an origin; a row only for origins that failed lately.
@@ -124,23 +122,10 @@ strands = Table(
     Column("turn_at", Instant),  # since when it waits for its turn, which a limit does not take from it
     Column("blocked_on", Text),  # the limit it ran into, so that whoever frees a slot of it can wake the strand
 )
-_LOOKED_AT, _BLOCKED = strands.c.look_at.is_not(None), strands.c.blocked_on.is_not(None)
-Index(
-    "ix_strands_turn",
-    strands.c.project,
-    strands.c.priority,
-    strands.c.look_at,
-    postgresql_where=_LOOKED_AT,
-    sqlite_where=_LOOKED_AT,
-)
-Index("ix_strands_next", strands.c.look_at, strands.c.project, postgresql_where=_LOOKED_AT, sqlite_where=_LOOKED_AT)
-Index(
-    "ix_strands_blocked",
-    strands.c.project,
-    strands.c.blocked_on,
-    postgresql_where=_BLOCKED,
-    sqlite_where=_BLOCKED,
-)
+_LOOKED_AT = strands.c.look_at.is_not(None)
+partial_index("ix_strands_turn", strands.c.project, strands.c.priority, strands.c.look_at, where=_LOOKED_AT)
+partial_index("ix_strands_next", strands.c.look_at, strands.c.project, where=_LOOKED_AT)
+partial_index("ix_strands_blocked", strands.c.project, strands.c.blocked_on, where=strands.c.blocked_on.is_not(None))
 
 # PostgreSQL alone: what others tell the claim, which alone moves strands. On SQLite there is one writer at a time.
 wakes = Table(

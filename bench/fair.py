@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from subprocess import Popen
 
@@ -31,71 +32,40 @@ DEAD = 10
 CAP = 10
 _WARM = 0.5  # seconds in which the claimers get going
 _SETTLED_IN = 20.0  # seconds: far more than a case takes
-_ONE_STRAND = "one strand, no cap"
+_ONE_STRAND, _ALONE = "one strand, no cap", "nothing else waits"
 _CAPPED, _ORDERED, _DEAD_HOSTS = 0.60, 0.45, 0.95  # what each is to reach of the same without
 
 
 def measure(place: Place, sizes: Sizes) -> Iterator[Row]:
+    fair = partial(compare, part="fair", database=place.name, sizes=sizes)
     with place.open() as database, place.plain() as plain, ExitStack() as stack:
         started = [stack.enter_context(child("bench.claimer", place.url)) for _ in range(max(CLAIMERS))]
         start(started, count=0)
         finish(started)  # they are there
         for claimers in CLAIMERS:
-            yield from _caps(place, _Engine(database, plain, started[:claimers], sizes), sizes)
+            some = _Engine(database, plain, started[:claimers], sizes)
+            yield from fair(
+                case=f"{KEYS:,} capped keys, {claimers} claimer{'s' if claimers > 1 else ''}",
+                ours=some.capped,
+                bare={_ONE_STRAND: some.one_strand},
+                least=_CAPPED,
+            )
         two = _Engine(database, plain, started[:2], sizes)
-        yield from _order(place, two, sizes)
-        yield from _dead_hosts(place, two, sizes)
-        yield from _idle_key(place, two, sizes)
-
-
-def _caps(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
-    several = "1 claimer" if len(engine.claimers) == 1 else f"{len(engine.claimers)} claimers"
-    yield from compare(
-        part="fair",
-        database=place.name,
-        case=f"{KEYS:,} capped keys, {several}",
-        ours=engine.capped,
-        bare={_ONE_STRAND: engine.one_strand},
-        sizes=sizes,
-        least=_CAPPED,
-    )
-
-
-def _order(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
-    yield from compare(
-        part="fair",
-        database=place.name,
-        case=f"{ORDERING_KEYS:,} ordering keys",
-        ours=engine.ordered,
-        bare={_ONE_STRAND: engine.one_strand},
-        sizes=sizes,
-        least=_ORDERED,
-    )
-
-
-def _dead_hosts(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
-    yield from compare(
-        part="fair",
-        database=place.name,
-        case=f"{DEAD} dead hosts, {sizes.dead:,} due each",
-        ours=engine.dead,
-        bare={f"{KEYS:,} healthy keys without them": engine.healthy},
-        sizes=sizes,
-        least=_DEAD_HOSTS,
-    )
-
-
-def _idle_key(place: Place, engine: _Engine, sizes: Sizes) -> Iterator[Row]:
-    alone = "nothing else waits"
-    yield from compare(
-        part="fair",
-        database=place.name,
-        case="a new task, idle key",
-        ours=engine.woken_among_many,
-        bare={alone: engine.woken_alone},
-        unlike={alone},
-        sizes=sizes,
-    )
+        yield from fair(
+            case=f"{ORDERING_KEYS:,} ordering keys",
+            ours=two.ordered,
+            bare={_ONE_STRAND: two.one_strand},
+            least=_ORDERED,
+        )
+        yield from fair(
+            case=f"{DEAD} dead hosts, {sizes.dead:,} due each",
+            ours=two.dead,
+            bare={f"{KEYS:,} healthy keys without them": two.healthy},
+            least=_DEAD_HOSTS,
+        )
+        yield from fair(
+            case="a new task, idle key", ours=two.woken_among_many, bare={_ALONE: two.woken_alone}, unlike={_ALONE}
+        )
 
 
 @dataclass(frozen=True, slots=True)

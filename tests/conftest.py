@@ -1,7 +1,8 @@
-"""Fixtures of every test: both databases, a clock moved by hand, and a PostgreSQL that is never skipped."""
+"""Fixtures of every test: both databases, a clock moved by hand, the log, and a PostgreSQL that is never skipped."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +137,14 @@ def conn(database: Database) -> Iterator[Connection]:
     """A write transaction that commits when the test ends."""
     with database.begin() as connection:
         yield connection
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the service says, one JSON object per line."""
+    from taskqueue import telemetry
+
+    stream = io.StringIO()
+    telemetry.configure(log_format="json", stream=stream)
+    yield stream
+    telemetry.configure(level="error", stream=io.StringIO())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -16,17 +16,9 @@ from taskqueue.core.errors import StoreUnavailable
 from taskqueue.telemetry import Event
 
 
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    telemetry.configure(log_format="json", stream=stream)
-    yield stream
-    telemetry.configure(log_format="json", stream=io.StringIO())
-
-
-def test_an_event_is_one_line_of_json_with_its_name_level_and_facts(stream: io.StringIO) -> None:
+def test_an_event_is_one_line_of_json_with_its_name_level_and_facts(log: io.StringIO) -> None:
     telemetry.info(Event.WORKER_STARTED, worker="w-1", concurrency=100)
-    (line,) = stream.getvalue().splitlines()
+    (line,) = log.getvalue().splitlines()
     event = json.loads(line)
     assert list(event)[:3] == ["timestamp", "level", "event"]
     assert event | {"timestamp": ""} == {
@@ -38,36 +30,36 @@ def test_an_event_is_one_line_of_json_with_its_name_level_and_facts(stream: io.S
     }
 
 
-def test_what_is_not_on_the_list_is_dropped(stream: io.StringIO) -> None:
+def test_what_is_not_on_the_list_is_dropped(log: io.StringIO) -> None:
     telemetry.info(Event.WORKER_STARTED, worker="w-1", headers={"authorization": "Bearer canary"}, payload=b"canary")  # type: ignore[call-arg]
-    assert "canary" not in stream.getvalue()
+    assert "canary" not in log.getvalue()
 
 
-def test_the_text_of_a_foreign_error_is_not_written(stream: io.StringIO) -> None:
+def test_the_text_of_a_foreign_error_is_not_written(log: io.StringIO) -> None:
     telemetry.exception(Event.WORKER_FAULT, _raised(ValueError("row (canary) violates"), cause=KeyError("canary")))
-    event = json.loads(stream.getvalue())
-    assert "canary" not in stream.getvalue()
+    event = json.loads(log.getvalue())
+    assert "canary" not in log.getvalue()
     assert event["error_type"] == "ValueError from KeyError"
     assert any("test_telemetry.py" in frame for frame in event["frames"])
 
 
-def test_the_text_of_our_own_error_is(stream: io.StringIO) -> None:
+def test_the_text_of_our_own_error_is(log: io.StringIO) -> None:
     telemetry.exception(Event.STORE_UNAVAILABLE, _raised(StoreUnavailable("the database is away")), what="claim")
-    assert json.loads(stream.getvalue())["error"] == "the database is away"
+    assert json.loads(log.getvalue())["error"] == "the database is away"
 
 
-def test_a_name_with_a_line_break_cannot_forge_an_event(stream: io.StringIO) -> None:
-    telemetry.configure(log_format="console", stream=stream)
+def test_a_name_with_a_line_break_cannot_forge_an_event(log: io.StringIO) -> None:
+    telemetry.configure(log_format="console", stream=log)
     telemetry.warning(Event.TARGET_FORBIDDEN, host="evil\n2026-01-01T00:00:00Z [info] worker.stopped \x1b[2J")
-    assert len(stream.getvalue().splitlines()) == 1
-    assert "\x1b" not in stream.getvalue()
+    assert len(log.getvalue().splitlines()) == 1
+    assert "\x1b" not in log.getvalue()
 
 
-def test_events_below_the_level_are_not_written(stream: io.StringIO) -> None:
-    telemetry.configure(log_format="json", level="warning", stream=stream)
+def test_events_below_the_level_are_not_written(log: io.StringIO) -> None:
+    telemetry.configure(log_format="json", level="warning", stream=log)
     telemetry.info(Event.WORKER_STARTED)
     telemetry.debug(Event.ATTEMPT_SETTLED)
-    assert stream.getvalue() == ""
+    assert log.getvalue() == ""
 
 
 def read_by_nobody() -> TextIO:
@@ -87,7 +79,7 @@ def closed() -> TextIO:
 
 
 @pytest.mark.parametrize("opened", [read_by_nobody, on_a_full_disk, closed])
-def test_a_log_that_cannot_be_written_stops_nobody(opened: Callable[[], TextIO], stream: io.StringIO) -> None:
+def test_a_log_that_cannot_be_written_stops_nobody(opened: Callable[[], TextIO], log: io.StringIO) -> None:
     unfit = opened()
     telemetry.configure(log_format="json", stream=unfit)
     for _ in range(200):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from taskqueue.cli.failure import fail
 from taskqueue.cli.payload import read_json
@@ -10,6 +11,17 @@ from taskqueue.client import RawJson
 from taskqueue.core.policy import PRESETS
 
 _RULES = '[{"match": ["timeout"], "retries": 2}]'
+
+
+def options(*those: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that stand together, as one decorator; the help shows them in this order."""
+
+    def decorated(command: Any) -> Any:
+        for option in reversed(those):
+            command = option(command)
+        return command
+
+    return decorated
 
 
 def read_span(text: str) -> float | str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 import click
 
-from taskqueue.cli.output import as_json, hint_at_more, print_json, print_table
+from taskqueue.cli.output import as_json, print_json
+from taskqueue.cli.pages import of_page, page_at, print_page
 from taskqueue.client import TaskQueue
 
 _COLUMNS = {
@@ -29,18 +28,13 @@ def breakers() -> None:
 @breakers.command("list")
 @click.option("--state", help="open, probing, slow or closed; all but closed unless an origin is named.")
 @click.option("--origin", help="Of this origin, or of the origin of this URL, in whatever state.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
-@click.option("--cursor", help="Where the last page ended.")
+@of_page
 @as_json
 def list_(*, as_json: bool, **filters: str | int | None) -> None:
     """List the breakers that hold something back, by origin."""
-    asked = urlencode({name: value for name, value in filters.items() if value is not None})
-    page, _ = TaskQueue()._call("GET", f"/v1/breakers?{asked}")
-    if as_json:
-        print_json(page)
-        return
-    print_table(tuple(_COLUMNS), ([breaker[name] for name in _COLUMNS.values()] for breaker in page["items"]))
-    hint_at_more(page["nextCursor"])
+    page = page_at("/v1/breakers", filters)
+    rows = ([breaker[name] for name in _COLUMNS.values()] for breaker in page["items"])
+    print_page(page, tuple(_COLUMNS), rows, as_json=as_json)
 
 
 @breakers.command()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from taskqueue.cli.arguments import read_span
-from taskqueue.cli.output import as_json, hint_at_more, print_facts, print_json, print_table
+from taskqueue.cli.arguments import options, read_span
+from taskqueue.cli.output import as_json, print_facts
+from taskqueue.cli.pages import of_page, print_page
 from taskqueue.cli.payload import payload_of_letter, read_json
 from taskqueue.cli.show import error_of, print_attempts
 from taskqueue.client import TaskQueue
@@ -25,9 +26,7 @@ _GROUP = {
     "FINGERPRINT": "fingerprint",
     "EXAMPLE": "exampleId",
 }
-
-
-_FILTERS = (
+_filters = options(
     click.option("--task", "task_id", metavar="TASK_ID", help="The deaths of one task."),
     click.option("--kind", help="task or webhook; both unless said otherwise."),
     click.option("--queue"),
@@ -39,15 +38,8 @@ _FILTERS = (
     click.option("--after", metavar="TIME"),
     click.option("--before", metavar="TIME"),
     click.option("--include-redriven", flag_value="true"),
-    click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True),
-    click.option("--cursor", help="Where the last page ended."),
+    of_page,
 )
-
-
-def _filters(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -61,13 +53,10 @@ def dead() -> None:
 def list_(*, as_json: bool, **filters: Any) -> None:
     """List dead letters, newest first."""
     page = TaskQueue().dead_letters.list(**filters)
-    if as_json:
-        print_json({"items": list(page.items), "nextCursor": page.next_cursor})
-        return
+    answer = {"items": list(page.items), "nextCursor": page.next_cursor}
     columns = ("id", "reason", "class", "diedAt", "taskId")
     rows = ((*(letter[name] for name in columns), letter["kind"], letter["task"]["targetUrl"]) for letter in page.items)
-    print_table(("ID", "REASON", "OUTCOME", "DIED", "TASK", "KIND", "TARGET"), rows)
-    hint_at_more(page.next_cursor)
+    print_page(answer, ("ID", "REASON", "OUTCOME", "DIED", "TASK", "KIND", "TARGET"), rows, as_json=as_json)
 
 
 @dead.command()
@@ -76,12 +65,9 @@ def list_(*, as_json: bool, **filters: Any) -> None:
 def groups(*, as_json: bool, **filters: Any) -> None:
     """Count dead letters by cause, the most frequent first; class, reason and error are those of the newest."""
     page = TaskQueue().dead_letters.groups(**filters)
-    if as_json:
-        print_json({"items": list(page.items), "nextCursor": page.next_cursor})
-        return
+    answer = {"items": list(page.items), "nextCursor": page.next_cursor}
     told = ({**group, "error": error_of(group)} for group in page.items)
-    print_table(tuple(_GROUP), ([group[name] for name in _GROUP.values()] for group in told))
-    hint_at_more(page.next_cursor)
+    print_page(answer, tuple(_GROUP), ([group[name] for name in _GROUP.values()] for group in told), as_json=as_json)
 
 
 @dead.command()

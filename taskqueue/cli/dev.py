@@ -74,6 +74,14 @@ def ready(settings: Settings) -> bool:
         connection.close()
 
 
+def bind_for_a_moment(settings: Settings) -> None:
+    """Take the address of the API and let it go; OSError where it cannot be had."""
+    (family, *_, address), *_ = socket.getaddrinfo(settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM)
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+
+
 def _greet(settings: Settings, workers: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host.strip("[]") and "[" not in settings.host else settings.host
     url = f"http://{host}:{settings.port}"
@@ -96,12 +104,7 @@ def _greet(settings: Settings, workers: int) -> None:
 
 def _require_free_port(settings: Settings) -> None:
     try:
-        (family, *_, address), *_ = socket.getaddrinfo(
-            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM
-        )
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        bind_for_a_moment(settings)
     except OSError as error:
         other = settings.port + 1 if settings.port < 65535 else settings.port - 1
         in_use = error.errno == errno.EADDRINUSE

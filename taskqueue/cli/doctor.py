@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import socket
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Literal
 
 import click
 
-from taskqueue.cli.dev import ready
+from taskqueue.cli.dev import bind_for_a_moment, ready
 from taskqueue.cli.output import as_json, plain, print_json
 from taskqueue.cli.program import as_called, program
 from taskqueue.config import Settings, require_private_bind, strangers
@@ -185,12 +184,7 @@ def _port(settings: Settings) -> Finding:
     if ready(settings):
         return Finding("port", "ok", f"a taskqueue API answers on {where}")
     try:
-        (family, *_, address), *_ = socket.getaddrinfo(
-            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM
-        )
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        bind_for_a_moment(settings)
     except OSError as error:
         return Finding("port", "fail", f"{where}: {error.strerror}", "stop what uses it, or set TASKQUEUE_PORT")
     return Finding("port", "ok", f"{where} is free")

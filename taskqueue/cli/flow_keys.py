@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from taskqueue.cli import limits
-from taskqueue.cli.limits import of_bounds, of_page, path_of, print_one, read_bounds
+from taskqueue.cli.limits import of_bounds, path_of, print_one, read_bounds
 from taskqueue.cli.output import as_json
+from taskqueue.cli.pages import of_page
 
 _NOUN = "flow-keys"
 
@@ -23,7 +24,7 @@ def flow_keys() -> None:
 @as_json
 def list_(*, as_json: bool, **asked: str | int | None) -> None:
     """List the flow keys that are defined, by key."""
-    limits.print_page(_NOUN, "key", as_json=as_json, **asked)
+    limits.print_list(_NOUN, "key", as_json=as_json, **asked)
 
 
 @flow_keys.command()

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 
-from taskqueue.cli.arguments import read_span
+from taskqueue.cli.arguments import options, read_span
 from taskqueue.cli.failure import fail
-from taskqueue.cli.output import hint_at_more, print_facts, print_json, print_table
+from taskqueue.cli.output import print_facts, print_json
+from taskqueue.cli.pages import page_at, print_page
 from taskqueue.client import TaskQueue
 
 _RATE = re.compile(r"([0-9]{1,9})/(.+)")
 _DEPTH = ("scheduled", "queued", "running", "retrying", "held")
-_PAGE = (
-    click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True),
-    click.option("--cursor", help="Where the last page ended."),
-)
-_BOUNDS = (
+of_bounds = options(
     click.option("--concurrency", type=int, help="So many may run at once, on all workers together."),
     click.option("--rate", metavar="LIMIT/PERIOD", help="So many may start in a time, as 100/1m."),
     click.option("--burst", type=int, help="So many of the rate may start at once after a pause; by default all."),
     click.option("--paused", is_flag=True, help="Start nothing until it is resumed."),
 )
-
-
-def of_page(command: Callable[..., None]) -> Callable[..., None]:
-    return _with(_PAGE, command)
-
-
-def of_bounds(command: Callable[..., None]) -> Callable[..., None]:
-    return _with(_BOUNDS, command)
 
 
 def path_of(noun: str, name: str, *verb: str) -> str:
@@ -60,21 +49,15 @@ def read_bounds(*, concurrency: int | None, rate: str | None, burst: int | None,
     return fields
 
 
-def print_page(noun: str, name: str, *, as_json: bool, **asked: str | int | None) -> None:
+def print_list(noun: str, name: str, *, as_json: bool, **asked: str | int | None) -> None:
     """A page of the list, each item by its ``name``."""
-    query = urlencode({option: value for option, value in asked.items() if value is not None})
-    page, _ = TaskQueue()._call("GET", f"/v1/{noun}?{query}")
-    if as_json:
-        print_json(page)
-        return
-    print_table(
-        (name.upper(), "PAUSED", "CONCURRENCY", "RATE", *(kind.upper() for kind in _DEPTH), "OLDEST READY"),
-        (
-            [item[name], item["paused"], item["concurrency"], _rate(item), *_depth(item), _age(item)]
-            for item in page["items"]
-        ),
+    page = page_at(f"/v1/{noun}", asked)
+    columns = (name.upper(), "PAUSED", "CONCURRENCY", "RATE", *(kind.upper() for kind in _DEPTH), "OLDEST READY")
+    rows = (
+        [item[name], item["paused"], item["concurrency"], _rate(item), *_depth(item), _age(item)]
+        for item in page["items"]
     )
-    hint_at_more(page["nextCursor"])
+    print_page(page, columns, rows, as_json=as_json)
 
 
 def print_one(method: str, path: str, body: Mapping[str, Any] | None = None, *, as_json: bool) -> None:
@@ -119,12 +102,6 @@ def remove(path: str, name: str, *, as_json: bool) -> None:
         print_json({"deleted": name})
         return
     click.echo(f"Nothing is defined for {name} any more; its tasks stay.")
-
-
-def _with(options: tuple[Callable[..., Any], ...], command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def _rate(item: Mapping[str, Any]) -> str | None:

@@ -42,12 +42,6 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     _print(table)
 
 
-def hint_at_more(next_cursor: str | None) -> None:
-    """Say on standard error how to see the rest of a list, if there is one."""
-    if next_cursor is not None:
-        click.echo(f"There are more: add --cursor {next_cursor}", err=True)
-
-
 def plain(value: Any) -> str:
     """``value`` as text without control characters: an answer could else rewrite the screen it is shown on."""
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

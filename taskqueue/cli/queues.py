@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 
 import click
 
 from taskqueue.cli import limits
-from taskqueue.cli.limits import of_bounds, of_page, path_of, print_one, read_bounds
-from taskqueue.cli.output import as_json, hint_at_more, plain, print_json, print_table
+from taskqueue.cli.limits import of_bounds, path_of, print_one, read_bounds
+from taskqueue.cli.output import as_json, plain, print_json
+from taskqueue.cli.pages import of_page, page_at, print_page
 from taskqueue.cli.payload import read_json
 from taskqueue.client import TaskQueue
 
@@ -27,7 +27,7 @@ def queues() -> None:
 @as_json
 def list_(*, as_json: bool, **asked: str | int | None) -> None:
     """List the queues, by name."""
-    limits.print_page(_NOUN, "name", as_json=as_json, **asked)
+    limits.print_list(_NOUN, "name", as_json=as_json, **asked)
 
 
 @queues.command()
@@ -76,19 +76,13 @@ def resume(name: str, *, as_json: bool) -> None:
 @as_json
 def blocks(name: str, *, as_json: bool, **asked: str | int | None) -> None:
     """List the ordering keys of a queue of which nothing starts because a task died."""
-    query = urlencode({option: value for option, value in asked.items() if value is not None})
-    page, _ = TaskQueue()._call("GET", f"{path_of(_NOUN, name, 'blocks')}?{query}")
-    if as_json:
-        print_json(page)
-        return
-    print_table(
-        ("ORDERING KEY", "TASK", "DEAD LETTER", "SINCE", "ON DEATH", "WAITING"),
-        (
-            [*(item[field] for field in _BLOCK), f"{item['waiting']}{'+' if item['capped'] else ''}"]
-            for item in page["items"]
-        ),
+    page = page_at(path_of(_NOUN, name, "blocks"), asked)
+    columns = ("ORDERING KEY", "TASK", "DEAD LETTER", "SINCE", "ON DEATH", "WAITING")
+    rows = (
+        [*(item[field] for field in _BLOCK), f"{item['waiting']}{'+' if item['capped'] else ''}"]
+        for item in page["items"]
     )
-    hint_at_more(page["nextCursor"])
+    print_page(page, columns, rows, as_json=as_json)
 
 
 @queues.command()

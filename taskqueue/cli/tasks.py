@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from taskqueue.cli.explain import explain
-from taskqueue.cli.output import as_json, hint_at_more, print_json, print_table
+from taskqueue.cli.output import as_json, print_json
+from taskqueue.cli.pages import of_page, print_page
 from taskqueue.cli.show import Surroundings, attempts_of, print_attempts, show_task
 from taskqueue.client import TaskQueue
 
@@ -29,20 +30,16 @@ tasks.add_command(explain)
 @click.option("--target-host")
 @click.option("--created-after", metavar="TIME")
 @click.option("--created-before", metavar="TIME")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
-@click.option("--cursor", help="Where the last page ended.")
+@of_page
 @as_json
 def list_(*, as_json: bool, **filters: Any) -> None:
     """List tasks, newest first."""
     page = TaskQueue().tasks.list(**filters)
-    if as_json:
-        print_json({"items": [task.raw for task in page.items], "nextCursor": page.next_cursor})
-        return
+    answer = {"items": [task.raw for task in page.items], "nextCursor": page.next_cursor}
     rows = (
         (task.id, task.status, attempts_of(task), task.raw["createdAt"], task.raw["targetUrl"]) for task in page.items
     )
-    print_table(("ID", "STATUS", "ATTEMPT", "CREATED", "TARGET"), rows)
-    hint_at_more(page.next_cursor)
+    print_page(answer, ("ID", "STATUS", "ATTEMPT", "CREATED", "TARGET"), rows, as_json=as_json)
 
 
 @tasks.command()

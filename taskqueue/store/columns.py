@@ -1,4 +1,4 @@
-"""What every table is made of: names of constraints, and column types that mean the same on both databases."""
+"""What every table is made of: names of constraints, and columns and indexes that mean the same on both databases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Dialect, LargeBinary, MetaData, Uuid
+from sqlalchemy import BigInteger, Column, DateTime, Dialect, Index, LargeBinary, MetaData, TextClause, Uuid
+from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 metadata = MetaData(
@@ -52,6 +53,13 @@ class Id(TypeDecorator[UUID]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
         return UUID(bytes=value) if dialect.name == "sqlite" and value is not None else value
+
+
+def partial_index(
+    name: str, *columns: Column[Any], where: ColumnElement[bool] | TextClause, unique: bool = False
+) -> Index:
+    """An index of those rows alone of which ``where`` is true."""
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
 def to_micros(instant: datetime) -> int:

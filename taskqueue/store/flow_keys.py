@@ -10,9 +10,8 @@ from taskqueue.core.queue import FlowKey
 from taskqueue.store import strands
 from taskqueue.store.database import Database
 from taskqueue.store.limits import NO_TOKENS, bounds_columns, bounds_of, put
-from taskqueue.store.queues import read_name, write_name
 from taskqueue.store.schema import LEASED, flow_keys, ready
-from taskqueue.store.search import Page
+from taskqueue.store.search import Page, read_name, write_name
 from taskqueue.store.stats import strands_with
 
 

@@ -27,7 +27,7 @@ from taskqueue.core.errors import InvalidTask
 from taskqueue.store import strands
 from taskqueue.store.database import Database
 from taskqueue.store.queue_tables import origins
-from taskqueue.store.search import NOT_OURS, Page, seal, unseal
+from taskqueue.store.search import NOT_OURS, Page, unseal, write_name
 
 Place = tuple[str, str]  # project and origin
 # A closed breaker is worth its row while a further opening would follow on the last; any other, whose origin nobody
@@ -98,8 +98,7 @@ def search(
         conditions.append(origins.c.origin > _read_place(cursor, project))
     statement = select(origins).where(*conditions).order_by(origins.c.origin).limit(limit + 1)
     found = [_breaker(row) for row in conn.execute(statement)]
-    next_cursor = seal(found[limit - 1].origin.encode(), project) if len(found) > limit else None
-    return Page(found[:limit], next_cursor)
+    return Page(found[:limit], write_name([breaker.origin for breaker in found], project, limit))
 
 
 def reset(conn: Connection, database: Database, project: str, origin: str) -> Noted | None:

@@ -15,8 +15,25 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.schema import SchemaItem
 
-from taskqueue.store.columns import Id, Instant, metadata
+from taskqueue.store.columns import Id, Instant, metadata, partial_index
+
+
+def _limits() -> tuple[SchemaItem, ...]:
+    """What may be said of how much runs at once, or starts in a time, and what is left of that."""
+    return (
+        Column("paused", Boolean, nullable=False),
+        Column("concurrency", Integer),  # NULL: no limit
+        Column("rate_limit", Integer),  # attempts that may start in one period; NULL: no limit
+        Column("rate_period", Float),  # seconds
+        Column("rate_burst", Integer),
+        Column("tokens", Float),  # what was left of the rate when a claim last took of it; NULL: all
+        Column("tokens_at", Instant),
+        CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
+        CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
+    )
+
 
 # A row only where somebody said something: any other queue has no limits and the service's own defaults.
 queues = Table(
@@ -24,19 +41,11 @@ queues = Table(
     metadata,
     Column("project", Text, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("paused", Boolean, nullable=False),
-    Column("concurrency", Integer),  # NULL: no limit
-    Column("rate_limit", Integer),  # attempts that may start in one period; NULL: no limit
-    Column("rate_period", Float),  # seconds
-    Column("rate_burst", Integer),
-    Column("tokens", Float),  # what was left of the rate when a claim last took of it; NULL: all
-    Column("tokens_at", Instant),
+    *_limits(),
     Column("on_death", Text, nullable=False),
     Column("defaults", LargeBinary),  # JSON: of the fields of a submit; NULL for none
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
-    CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
     CheckConstraint("on_death in ('skip', 'block', 'park')", name="on_death"),
 )
 
@@ -46,17 +55,9 @@ flow_keys = Table(
     metadata,
     Column("project", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("paused", Boolean, nullable=False),
-    Column("concurrency", Integer),
-    Column("rate_limit", Integer),
-    Column("rate_period", Float),
-    Column("rate_burst", Integer),
-    Column("tokens", Float),
-    Column("tokens_at", Instant),
+    *_limits(),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    CheckConstraint("concurrency > 0 and rate_limit > 0 and rate_period > 0 and rate_burst > 0", name="limits"),
-    CheckConstraint("(rate_limit is null) = (rate_period is null)", name="rate"),
 )
 
 # Where a dead task keeps its place in the lane of its ordering key: what stands behind it waits until this row is gone.
@@ -79,13 +80,11 @@ order_blocks = Table(
     CheckConstraint("(kind = 'park') = (last_letter is not null)", name="last_letter"),
 )
 Index("ix_order_blocks_task", order_blocks.c.project, order_blocks.c.task_id)
-_PARKS = order_blocks.c.last_position.is_not(None)
-Index(
+partial_index(
     "ix_order_blocks_parking",
     order_blocks.c.last_letter,
     order_blocks.c.project,
-    postgresql_where=_PARKS,
-    sqlite_where=_PARKS,
+    where=order_blocks.c.last_position.is_not(None),
 )
 
 # The breaker of an origin; a row only for origins that failed lately.
@@ -123,23 +122,10 @@ strands = Table(
     Column("turn_at", Instant),  # since when it waits for its turn, which a limit does not take from it
     Column("blocked_on", Text),  # the limit it ran into, so that whoever frees a slot of it can wake the strand
 )
-_LOOKED_AT, _BLOCKED = strands.c.look_at.is_not(None), strands.c.blocked_on.is_not(None)
-Index(
-    "ix_strands_turn",
-    strands.c.project,
-    strands.c.priority,
-    strands.c.look_at,
-    postgresql_where=_LOOKED_AT,
-    sqlite_where=_LOOKED_AT,
-)
-Index("ix_strands_next", strands.c.look_at, strands.c.project, postgresql_where=_LOOKED_AT, sqlite_where=_LOOKED_AT)
-Index(
-    "ix_strands_blocked",
-    strands.c.project,
-    strands.c.blocked_on,
-    postgresql_where=_BLOCKED,
-    sqlite_where=_BLOCKED,
-)
+_LOOKED_AT = strands.c.look_at.is_not(None)
+partial_index("ix_strands_turn", strands.c.project, strands.c.priority, strands.c.look_at, where=_LOOKED_AT)
+partial_index("ix_strands_next", strands.c.look_at, strands.c.project, where=_LOOKED_AT)
+partial_index("ix_strands_blocked", strands.c.project, strands.c.blocked_on, where=strands.c.blocked_on.is_not(None))
 
 # PostgreSQL alone: what others tell the claim, which alone moves strands. On SQLite there is one writer at a time.
 wakes = Table(

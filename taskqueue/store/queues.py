@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from taskqueue.store import strands
 from taskqueue.store.database import Database
 from taskqueue.store.limits import NO_TOKENS, bounds_columns, bounds_of, put
 from taskqueue.store.schema import queues, tasks
-from taskqueue.store.search import Page, seal, unseal
+from taskqueue.store.search import Page, read_name, write_name
 
 
 def find(conn: Connection, project: str, name: str) -> Queue | None:
@@ -75,16 +74,6 @@ def remove(conn: Connection, database: Database, project: str, name: str) -> boo
         return False
     strands.wake(conn, database, project, queue=name)
     return True
-
-
-def write_name(names: Sequence[str], project: str, limit: int) -> str | None:
-    """Where the next page of a list by name starts, when one more than ``limit`` was found."""
-    return seal(names[limit - 1].encode(), project) if len(names) > limit else None
-
-
-def read_name(cursor: str, project: str) -> str:
-    """The name behind a cursor, after which a list goes on."""
-    return unseal(cursor, project).decode(errors="replace").replace("\0", "")
 
 
 def _changed(conn: Connection, database: Database, queue: Queue) -> Queue:

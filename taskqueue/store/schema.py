@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from taskqueue.store.columns import Id, Instant
+from taskqueue.store.columns import Id, Instant, partial_index
 from taskqueue.store.columns import metadata as metadata
 from taskqueue.store.queue_tables import flow_keys as flow_keys
 from taskqueue.store.queue_tables import order_blocks as order_blocks
@@ -75,24 +75,16 @@ tasks = Table(
 Index("ix_tasks_newest", tasks.c.project, tasks.c.kind, tasks.c.id)
 Index("ix_tasks_queue", tasks.c.project, tasks.c.queue, tasks.c.id)
 Index("ix_tasks_target_host", tasks.c.project, tasks.c.target_host, tasks.c.id)
-Index(
-    "ix_tasks_chain",
-    tasks.c.project,
-    tasks.c.root_id,
-    tasks.c.id,
-    postgresql_where=tasks.c.root_id.is_not(None),
-    sqlite_where=tasks.c.root_id.is_not(None),
-)
+partial_index("ix_tasks_chain", tasks.c.project, tasks.c.root_id, tasks.c.id, where=tasks.c.root_id.is_not(None))
 # One webhook per state change and no more, whoever settles (promise A12).
-Index(
+partial_index(
     "uq_tasks_cause",
     tasks.c.project,
     tasks.c.cause_task_id,
     tasks.c.cause_generation,
     tasks.c.cause_seq,
     unique=True,
-    postgresql_where=tasks.c.cause_task_id.is_not(None),
-    sqlite_where=tasks.c.cause_task_id.is_not(None),
+    where=tasks.c.cause_task_id.is_not(None),
 )
 
 task_labels = Table(
@@ -165,37 +157,17 @@ ready = Table(
 # looks like the best, so none may be one that it can use for the claim, or to find a lease by its token.
 WAITING = text("lease_token is null and not held")
 LEASED, UNLEASED = ready.c.worker.is_not(None), ready.c.worker.is_(None)
-Index(
-    "ix_ready_waiting",
-    ready.c.strand,
-    ready.c.not_before,
-    ready.c.project,
-    postgresql_where=WAITING,
-    sqlite_where=WAITING,
-)
-Index(
-    "ix_ready_leased",
-    ready.c.project,
-    ready.c.flow_key,
-    postgresql_where=LEASED,
-    sqlite_where=LEASED,
-)
-Index(
+partial_index("ix_ready_waiting", ready.c.strand, ready.c.not_before, ready.c.project, where=WAITING)
+partial_index("ix_ready_leased", ready.c.project, ready.c.flow_key, where=LEASED)
+partial_index(
     "ix_ready_lane",
     ready.c.project,
     ready.c.queue,
     ready.c.ordering_key,
     ready.c.lane_position,
-    postgresql_where=ready.c.ordering_key.is_not(None),
-    sqlite_where=ready.c.ordering_key.is_not(None),
+    where=ready.c.ordering_key.is_not(None),
 )
-Index(
-    "ix_ready_expiry",
-    ready.c.expires_at,
-    ready.c.project,
-    postgresql_where=UNLEASED,
-    sqlite_where=UNLEASED,
-)
+partial_index("ix_ready_expiry", ready.c.expires_at, ready.c.project, where=UNLEASED)
 
 # Inserted when an attempt closes: by settle, by cancel, or by reclaim for a worker that was lost.
 attempts = Table(
@@ -256,16 +228,8 @@ Index("ix_endings_class", endings.c["project"], endings.c["class"], endings.c.ta
 # Two ages, for who ever died is kept longer: none walks over what only the other lets go. Spelled as in the queries.
 NEVER_DIED = text("state <> 'dead' and generation = 1")
 ONCE_DIED = text("(state = 'dead' or generation > 1)")
-Index(
-    "ix_endings_never_died",
-    endings.c.finished_at,
-    endings.c.project,
-    postgresql_where=NEVER_DIED,
-    sqlite_where=NEVER_DIED,
-)
-Index(
-    "ix_endings_once_died", endings.c.finished_at, endings.c.project, postgresql_where=ONCE_DIED, sqlite_where=ONCE_DIED
-)
+partial_index("ix_endings_never_died", endings.c.finished_at, endings.c.project, where=NEVER_DIED)
+partial_index("ix_endings_once_died", endings.c.finished_at, endings.c.project, where=ONCE_DIED)
 
 dead_letters = Table(
     "dead_letters",
@@ -290,21 +254,10 @@ Index("ix_dead_letters_newest", dead_letters.c.project, dead_letters.c.id)
 Index("ix_dead_letters_task", dead_letters.c.project, dead_letters.c.task_id, dead_letters.c.id)
 # Whoever looks for what can be redriven does not walk over what was: after an outage that may be nearly all there is.
 NOT_REDRIVEN = dead_letters.c.redriven_at.is_(None)
-Index(
-    "ix_dead_letters_open",
-    dead_letters.c.project,
-    dead_letters.c.id,
-    postgresql_where=NOT_REDRIVEN,
-    sqlite_where=NOT_REDRIVEN,
-)
+partial_index("ix_dead_letters_open", dead_letters.c.project, dead_letters.c.id, where=NOT_REDRIVEN)
 for _name in ("kind", "queue", "class", "reason", "target_host", "fingerprint"):
-    Index(
-        f"ix_dead_letters_{_name}",
-        dead_letters.c.project,
-        dead_letters.c[_name],
-        dead_letters.c.id,
-        postgresql_where=NOT_REDRIVEN,
-        sqlite_where=NOT_REDRIVEN,
+    partial_index(
+        f"ix_dead_letters_{_name}", dead_letters.c.project, dead_letters.c[_name], dead_letters.c.id, where=NOT_REDRIVEN
     )
 Index("ix_dead_letters_age", dead_letters.c.died_at, dead_letters.c.project)
 
@@ -337,13 +290,7 @@ operations = Table(
     Column("finished_at", Instant),
     CheckConstraint("verb in ('redrive', 'cancel', 'run-now')", name="verb"),
 )
-Index(
-    "ix_operations_open",
-    operations.c.project,
-    operations.c.id,
-    postgresql_where=operations.c.finished_at.is_(None),
-    sqlite_where=operations.c.finished_at.is_(None),
-)
+partial_index("ix_operations_open", operations.c.project, operations.c.id, where=operations.c.finished_at.is_(None))
 Index("ix_operations_age", operations.c.finished_at, operations.c.project)
 
 signing_secrets = Table(

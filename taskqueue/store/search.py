@@ -75,6 +75,16 @@ def read_cursor(cursor: str, project: str) -> UUID:
     return UUID(bytes=place)
 
 
+def write_name(names: Sequence[str], project: str, limit: int) -> str | None:
+    """Where the next page of a list by name starts, when one more than ``limit`` was found."""
+    return seal(names[limit - 1].encode(), project) if len(names) > limit else None
+
+
+def read_name(cursor: str, project: str) -> str:
+    """The name behind a cursor, after which a list goes on."""
+    return unseal(cursor, project).decode(errors="replace").replace("\0", "")
+
+
 def seal(place: bytes, project: str) -> str:
     """A place in a list of ``project`` as a cursor."""
     return base64.urlsafe_b64encode(place + b"\0" + project.encode()).decode().rstrip("=")

@@ -15,6 +15,7 @@ from taskqueue.web.contents import read_content
 from taskqueue.web.models import DeadLetterConditions, FindDeadLetters, Redrive, RedriveMany
 from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import CONFLICT, NOT_FOUND, Faults, Problem
+from taskqueue.web.progress import BEGUN, begun
 from taskqueue.web.reading import either
 from taskqueue.web.service import Service
 from taskqueue.web.targets import Sent, callable_target, check_function, checked_headers, function_of
@@ -126,10 +127,7 @@ def redrive_dead_letter(service: Service, call: Call) -> Reply:
     scope=Scope.MANAGE,
     body=RedriveMany,
     body_required=True,
-    answers={
-        200: Answer("A dry run: how many fit", resources.Count),
-        202: Answer("The work has begun", resources.OperationAnswer, {"Location": "where its progress can be seen"}),
-    },
+    answers={200: Answer("A dry run: how many fit", resources.Count), 202: BEGUN},
     example={"queue": "mail", "reason": "exhausted", "ratePerSecond": 10},
 )
 def redrive_dead_letters(service: Service, call: Call) -> Reply:
@@ -141,8 +139,8 @@ def redrive_dead_letters(service: Service, call: Call) -> Reply:
             return Reply(200, {"count": dead_letters.count(conn, project, wanted)})
     rate = either(asked.rate_per_second, None)
     with service.database.begin() as conn:
-        operation = operations.start_redrive(conn, service.database, project, wanted, rate=rate)
-    return Reply(202, resources.operation_answer(operation), {"Location": f"/v1/operations/{operation.id}"})
+        started = operations.start_redrive(conn, service.database, project, wanted, rate=rate)
+    return begun(started)
 
 
 @operation(

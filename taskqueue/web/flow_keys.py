@@ -7,13 +7,14 @@ import re
 from taskqueue.core.queue import FlowKey
 from taskqueue.store import flow_keys, operations, stats
 from taskqueue.store.purges import Waiting
-from taskqueue.web import queue_resources, resources
+from taskqueue.web import queue_resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.fields import VISIBLE_ASCII, VISIBLE_KEY
 from taskqueue.web.models import Nothing
-from taskqueue.web.operations import Answer, operation
+from taskqueue.web.operations import Answer, operation, verb
 from taskqueue.web.problems import NOT_FOUND, Problem
+from taskqueue.web.progress import BEGUN, begun
 from taskqueue.web.queue_models import DefineFlowKey, Paging
 from taskqueue.web.queue_resources import FlowKeyAnswer, flow_key_answer
 from taskqueue.web.queues import bounds
@@ -100,45 +101,19 @@ def delete_flow_key(service: Service, call: Call) -> Reply:
     return Reply(204)
 
 
-@operation(
-    "POST",
-    "/v1/flow-keys/{key}/pause",
-    summary="Pause a flow key",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-)
+@verb("/v1/flow-keys/{key}/pause", summary="Pause a flow key", tag=_TAG, answers={200: _ONE})
 def pause_flow_key(service: Service, call: Call) -> Reply:
     """No attempt with it starts until it is resumed, whatever its queue; those that run are left alone."""
     return _set_paused(service, call, paused=True)
 
 
-@operation(
-    "POST",
-    "/v1/flow-keys/{key}/resume",
-    summary="Resume a flow key",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-)
+@verb("/v1/flow-keys/{key}/resume", summary="Resume a flow key", tag=_TAG, answers={200: _ONE})
 def resume_flow_key(service: Service, call: Call) -> Reply:
     """Its attempts start again, as far as the limits allow."""
     return _set_paused(service, call, paused=False)
 
 
-@operation(
-    "POST",
-    "/v1/flow-keys/{key}/purge",
-    summary="Cancel all that waits with a flow key",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={
-        202: Answer("The work has begun", resources.OperationAnswer, {"Location": "where its progress can be seen"})
-    },
-)
+@verb("/v1/flow-keys/{key}/purge", summary="Cancel all that waits with a flow key", tag=_TAG, answers={202: BEGUN})
 def purge_flow_key(service: Service, call: Call) -> Reply:
     """Every task that waits now is cancelled, as if by hand; one that runs, or is submitted later, is left alone."""
     call.body(Nothing)
@@ -146,7 +121,7 @@ def purge_flow_key(service: Service, call: Call) -> Reply:
     with service.database.begin() as conn:
         _known(flow_keys.find(conn, project, key))
         started = operations.start_purge(conn, service.database, project, Waiting(flow_key=key))
-    return Reply(202, resources.operation_answer(started), {"Location": f"/v1/operations/{started.id}"})
+    return begun(started)
 
 
 OPERATIONS = (

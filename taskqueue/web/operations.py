@@ -105,3 +105,17 @@ def operation(
         )
 
     return bound
+
+
+def verb(
+    path: str,
+    *,
+    summary: str,
+    tag: str,
+    answers: Mapping[int, Answer],
+    problems: tuple[ProblemKind, ...] = (),
+) -> Callable[[View], Operation]:
+    """Make an operation of a view that does to a thing what its path ends with, and is told nothing else."""
+    return operation(
+        "POST", path, summary=summary, tag=tag, scope=Scope.MANAGE, answers=answers, body=Nothing, problems=problems
+    )

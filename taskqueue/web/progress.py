@@ -1,15 +1,17 @@
-"""Bulk work over HTTP: how far it is."""
+"""Bulk work over HTTP: that it has begun, and how far it is."""
 
 from __future__ import annotations
 
 from taskqueue.store import operations
-from taskqueue.store.operations import OperationId
+from taskqueue.store.operations import Operation, OperationId
 from taskqueue.web import resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.operations import Answer, operation
 from taskqueue.web.problems import NOT_FOUND, Problem
 from taskqueue.web.service import Service
+
+BEGUN = Answer("The work has begun", resources.OperationAnswer, {"Location": "where its progress can be seen"})
 
 
 @operation(
@@ -31,3 +33,8 @@ def get_operation(service: Service, call: Call) -> Reply:
 
 
 OPERATIONS = (get_operation,)
+
+
+def begun(started: Operation) -> Reply:
+    """What whoever asked for the work is told, while workers carry it on."""
+    return Reply(202, resources.operation_answer(started), {"Location": f"/v1/operations/{started.id}"})

@@ -10,15 +10,16 @@ from msgspec import UNSET
 from taskqueue.core.queue import Bounds, Queue, Rate
 from taskqueue.store import operations, queues, stats
 from taskqueue.store.purges import Waiting
-from taskqueue.web import queue_resources, resources
+from taskqueue.web import queue_resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.defaults import check_defaults
 from taskqueue.web.fields import NAME, QUEUE_NAME
 from taskqueue.web.models import Nothing
 from taskqueue.web.new_tasks import Context
-from taskqueue.web.operations import Answer, operation
+from taskqueue.web.operations import Answer, operation, verb
 from taskqueue.web.problems import NOT_FOUND, Faults, Problem
+from taskqueue.web.progress import BEGUN, begun
 from taskqueue.web.queue_models import DefineFlowKey, DefineQueue, Paging
 from taskqueue.web.queue_resources import QueueAnswer, queue_answer
 from taskqueue.web.reading import either
@@ -110,45 +111,19 @@ def delete_queue(service: Service, call: Call) -> Reply:
     return Reply(204)
 
 
-@operation(
-    "POST",
-    "/v1/queues/{name}/pause",
-    summary="Pause a queue",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-)
+@verb("/v1/queues/{name}/pause", summary="Pause a queue", tag=_TAG, answers={200: _ONE})
 def pause_queue(service: Service, call: Call) -> Reply:
     """No attempt of it starts until it is resumed; those that run are left alone. Webhooks go on."""
     return _set_paused(service, call, paused=True)
 
 
-@operation(
-    "POST",
-    "/v1/queues/{name}/resume",
-    summary="Resume a queue",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-)
+@verb("/v1/queues/{name}/resume", summary="Resume a queue", tag=_TAG, answers={200: _ONE})
 def resume_queue(service: Service, call: Call) -> Reply:
     """Its attempts start again, as far as its limits allow."""
     return _set_paused(service, call, paused=False)
 
 
-@operation(
-    "POST",
-    "/v1/queues/{name}/purge",
-    summary="Cancel all that waits in a queue",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={
-        202: Answer("The work has begun", resources.OperationAnswer, {"Location": "where its progress can be seen"})
-    },
-)
+@verb("/v1/queues/{name}/purge", summary="Cancel all that waits in a queue", tag=_TAG, answers={202: BEGUN})
 def purge_queue(service: Service, call: Call) -> Reply:
     """Every task that waits now is cancelled, as if by hand; one that runs, or is submitted later, is left alone."""
     call.body(Nothing)
@@ -156,7 +131,7 @@ def purge_queue(service: Service, call: Call) -> Reply:
     with service.database.begin() as conn:
         _known(queues.find(conn, project, name))
         started = operations.start_purge(conn, service.database, project, Waiting(queue=name))
-    return Reply(202, resources.operation_answer(started), {"Location": f"/v1/operations/{started.id}"})
+    return begun(started)
 
 
 OPERATIONS = (list_queues, get_queue, define_queue, delete_queue, pause_queue, resume_queue, purge_queue)

@@ -12,7 +12,7 @@ from taskqueue.web import resources
 from taskqueue.web.auth import Scope
 from taskqueue.web.calls import Call, Reply
 from taskqueue.web.models import FindTasks, Look, Nothing, SubmitBatch, SubmitTask
-from taskqueue.web.operations import Answer, operation
+from taskqueue.web.operations import Answer, operation, verb
 from taskqueue.web.problems import CONFLICT, NOT_FOUND, Problem
 from taskqueue.web.reading import either
 from taskqueue.web.service import Service
@@ -192,16 +192,7 @@ def find_tasks(service: Service, call: Call) -> Reply:
     return Reply(200, {"items": items, "nextCursor": page.next_cursor})
 
 
-@operation(
-    "POST",
-    "/v1/tasks/{id}/cancel",
-    summary="Cancel a task",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-    problems=(CONFLICT,),
-)
+@verb("/v1/tasks/{id}/cancel", summary="Cancel a task", tag=_TAG, answers={200: _ONE}, problems=(CONFLICT,))
 def cancel_task(service: Service, call: Call) -> Reply:
     """No new attempt starts, and a running one is abandoned. A task that has ended is left as it is: 409."""
     call.body(Nothing)
@@ -211,15 +202,8 @@ def cancel_task(service: Service, call: Call) -> Reply:
     return _whole(task, now)
 
 
-@operation(
-    "POST",
-    "/v1/tasks/{id}/run-now",
-    summary="Pull a waiting task forward",
-    tag=_TAG,
-    scope=Scope.MANAGE,
-    body=Nothing,
-    answers={200: _ONE},
-    problems=(CONFLICT,),
+@verb(
+    "/v1/tasks/{id}/run-now", summary="Pull a waiting task forward", tag=_TAG, answers={200: _ONE}, problems=(CONFLICT,)
 )
 def run_task_now(service: Service, call: Call) -> Reply:
     """The next attempt starts as soon as a worker is free. A task that runs, has ended, or waits behind others of its

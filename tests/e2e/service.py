@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.processes import PATIENCE, environment, free_port, ready, wait_until
 
@@ -171,9 +171,18 @@ class Service:
             role.close()
 
 
+S = TypeVar("S", bound=Service)
+
+
 @contextmanager
 def serving(database_url: str, directory: Path, *, workers: int = 1) -> Iterator[Service]:
-    service = Service(database_url, directory, workers=workers)
+    with watched(Service(database_url, directory, workers=workers), directory) as service:
+        yield service
+
+
+@contextmanager
+def watched(service: S, directory: Path) -> Iterator[S]:
+    """A service that is closed at the end; if that comes too soon, what its processes said is printed."""
     try:
         yield service
     except BaseException:

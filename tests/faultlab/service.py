@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.service import QUICK, Role, Service
+from tests.e2e.service import QUICK, Role, Service, watched
 from tests.faultlab.running import RunningLab
 from tests.support.processes import environment, free_port, ready, wait_until
 
@@ -62,12 +62,5 @@ class LabService(Service):
 
 @contextmanager
 def serving(database_url: str, directory: Path, lab: RunningLab, *, keys: bool = True) -> Iterator[LabService]:
-    service = LabService(database_url, directory, lab, keys=keys)
-    try:
+    with watched(LabService(database_url, directory, lab, keys=keys), directory) as service:
         yield service
-    except BaseException:
-        for log in sorted(directory.glob("*.log")):
-            print(f"--- {log.name}", log.read_text(errors="replace")[-4000:], sep="\n")
-        raise
-    finally:
-        service.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from taskqueue.core.queue import Bounds, FlowKey, Queue, Rate
+from taskqueue.core.queue import Bounds, FlowKey, Queue
 from taskqueue.core.task import Task, TaskId
 from taskqueue.store import flow_keys, leases, queues, tasks
 from taskqueue.store.database import Database
@@ -18,34 +18,16 @@ from tests.support.builders import LEASE, new_task, submit
 ORIGIN = "https://target.example:443"
 
 
-def limit_queue(
-    database: Database,
-    name: str = "default",
-    *,
-    concurrency: int | None = None,
-    rate: Rate | None = None,
-    paused: bool = False,
-    project: str = "default",
-) -> None:
+def limit_queue(database: Database, name: str = "default", *, project: str = "default", **bounds: Any) -> None:
     """From now on, these limits and no others."""
-    bounds = Bounds(concurrency=concurrency, rate=rate, paused=paused)
     with database.begin() as conn:
-        queues.define(conn, database, Queue(project=project, name=name, bounds=bounds))
+        queues.define(conn, database, Queue(project=project, name=name, bounds=Bounds(**bounds)))
 
 
-def limit_flow(
-    database: Database,
-    key: str = ORIGIN,
-    *,
-    concurrency: int | None = None,
-    rate: Rate | None = None,
-    paused: bool = False,
-    project: str = "default",
-) -> None:
+def limit_flow(database: Database, key: str = ORIGIN, *, project: str = "default", **bounds: Any) -> None:
     """From now on, these limits and no others."""
-    bounds = Bounds(concurrency=concurrency, rate=rate, paused=paused)
     with database.begin() as conn:
-        flow_keys.define(conn, database, FlowKey(project=project, key=key, bounds=bounds))
+        flow_keys.define(conn, database, FlowKey(project=project, key=key, bounds=Bounds(**bounds)))
 
 
 def fill(database: Database, count: int, **over: Any) -> list[Task]:

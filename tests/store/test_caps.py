@@ -6,34 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.core.lifecycle import decide
-from taskqueue.core.outcome import lapsed
-from taskqueue.core.task import Task, TaskState
-from taskqueue.core.terms import Limits
-from taskqueue.store import flow_keys, leases, queues
+from taskqueue.store import flow_keys, queues
 from taskqueue.store.database import Database
 from taskqueue.store.dialect import Hint
 from taskqueue.store.room import Share
 from tests.store.limits import ORIGIN, cancel, claim, fill, ids, let_go, limit_flow, limit_queue, running, to_host
-from tests.store.steps import settle_all
+from tests.store.steps import reclaim, settle_all
 from tests.support.builders import LEASE, answer, claim_one, settle_one, submit_one
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("sound")
 SOON = timedelta(milliseconds=250)
-
-
-def reclaim(database: Database) -> list[Task]:
-    """As a worker does it: what lapsed waits again, and of what was cancelled nothing is left."""
-    with database.begin() as conn:
-        now = database.now(conn)
-        found = leases.lapsed(conn, database, limit=100)
-        leases.let_go(
-            conn, database, [each.lease for each in found if each.lease and each.state is TaskState.CANCELLED]
-        )
-        lost = [each for each in found if each.state is TaskState.RUNNING]
-        leases.settle(conn, database, [decide(each, lapsed(), now=now, jitter=0.0, limits=Limits()) for each in lost])
-    return lost
 
 
 @pytest.mark.parametrize("limit", [limit_queue, limit_flow])

@@ -9,28 +9,17 @@ from functools import partial
 
 import pytest
 
-from taskqueue.core.task import Task, TaskId, TaskState
+from taskqueue.core.task import TaskId, TaskState
 from taskqueue.store import dead_letters, leases, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits
+from tests.store.limits import fill, ids
+from tests.store.steps import drain
 from tests.store.threads import at_once, results
 from tests.support.builders import LEASE, claim_all, claim_one, kill_one, look_up, new_task, submit, submit_one
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("sound")
-
-
-def fill(database: Database, count: int, **over: object) -> set[TaskId]:
-    return {task.id for task in submit(database, *(new_task(**over) for _ in range(count))).tasks}
-
-
-def drain(database: Database, *, limit: int, worker: str) -> list[Task]:
-    """Claim until nothing is left; each claim must keep to its limit."""
-    found: list[Task] = []
-    while claimed := claim_all(database, limit=limit, worker=worker):
-        assert len(claimed) <= limit
-        found += claimed
-    return found
 
 
 def test_a_claimed_task_runs_under_a_lease_of_its_own(database: Database) -> None:
@@ -140,7 +129,7 @@ def test_an_edited_redrive_is_claimed_as_edited(database: Database) -> None:
 
 
 def test_eight_claimers_take_everything_once(database: Database, other: Database) -> None:
-    everything = fill(database, 600)
+    everything = ids(fill(database, 600))
     stores = (database, other) * 4
     calls = [partial(drain, store, limit=13, worker=f"w{number}") for number, store in enumerate(stores)]
     taken = [task for each in results(at_once(calls)) for task in each]
@@ -149,11 +138,11 @@ def test_eight_claimers_take_everything_once(database: Database, other: Database
 
 
 def test_claimers_among_submitters_and_cancellers_take_nothing_twice(database: Database, other: Database) -> None:
-    known, stop = list(fill(database, 200)), threading.Event()
+    known, stop = ids(fill(database, 200)), threading.Event()
 
     def submit_more() -> list[TaskId]:
         for _ in range(20):
-            known.extend(fill(database, 5))
+            known.extend(ids(fill(database, 5)))
         return []
 
     def cancel_some() -> list[TaskId]:

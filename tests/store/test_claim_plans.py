@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from taskqueue.core.task import Task, TaskId
 from taskqueue.store.database import Database
+from tests.store.limits import fill, ids
+from tests.store.steps import drain
 from tests.store.threads import at_once, results
-from tests.support.builders import claim_all, new_task, submit
+from tests.support.builders import claim_all
 
 pytestmark = pytest.mark.postgres
 SWITCHES = ("seqscan", "indexscan", "bitmapscan", "indexonlyscan", "nestloop", "hashjoin", "sort", "tidscan")
@@ -26,7 +27,7 @@ SOME_OFF = [(), *((switch,) for switch in SWITCHES), ("indexscan", "bitmapscan")
 def test_no_plan_makes_a_claim_take_more_or_twice(postgres_url: str, off: tuple[str, ...], mode: str) -> None:
     settings = {f"enable_{switch}": "off" for switch in off} | {"plan_cache_mode": mode}
     with planner(postgres_url, settings) as database:
-        everything = fill(database, 120)
+        everything = ids(fill(database, 120))
         calls = [partial(drain, database, limit=5, worker=f"w{number}") for number in range(4)]
         taken = [task for each in results(at_once(calls)) for task in each]
         taken += drain(database, limit=5, worker="last")
@@ -36,7 +37,7 @@ def test_no_plan_makes_a_claim_take_more_or_twice(postgres_url: str, off: tuple[
 def test_stale_statistics_make_a_claim_neither_more_nor_double(postgres_url: str) -> None:
     with planner(postgres_url, {"plan_cache_mode": "force_generic_plan"}) as database:
         analyze(postgres_url)  # "there are no rows at all"
-        everything = fill(database, 2000)
+        everything = ids(fill(database, 2000))
         claimed = claim_all(database, limit=700)
         assert len(claimed) == 700
         analyze(postgres_url)  # "there are thousands", and soon there are none
@@ -58,19 +59,6 @@ def planner(url: str, settings: dict[str, str]) -> Iterator[Database]:
         finally:
             database.close()
             conn.execute(sql.SQL("alter database {} reset all").format(name))
-
-
-def fill(database: Database, count: int) -> set[TaskId]:
-    return {task.id for task in submit(database, *(new_task() for _ in range(count))).tasks}
-
-
-def drain(database: Database, *, limit: int, worker: str) -> list[Task]:
-    """Claim until nothing is left; each claim must keep to its limit."""
-    found: list[Task] = []
-    while claimed := claim_all(database, limit=limit, worker=worker):
-        assert len(claimed) <= limit
-        found += claimed
-    return found
 
 
 def analyze(url: str) -> None:

@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy import func, select
 
 from taskqueue.core.lifecycle import decide
-from taskqueue.core.outcome import lapsed
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
-from taskqueue.core.task import Task, TaskState
+from taskqueue.core.task import Task
 from taskqueue.core.terms import Limits
 from taskqueue.store import leases, strands, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.schema import ready
 from tests.store.limits import claim, limit_flow, limit_queue, running
+from tests.store.steps import reclaim
 from tests.store.threads import at_once, results
 from tests.support.builders import answer, new_task, submit
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("sound", "attended")
 SECONDS = 1.2
 LEASE = timedelta(seconds=0.3)  # lapses while the test goes on
 CAPS = {("queue", "narrow"): 3, ("queue", "wide"): 7, ("flow", "a"): 2, ("flow", "b"): 4}
+PATIENT = Limits(lost_limit=50)
 AT_ONCE = Backoff(type=BackoffType.FIXED, initial=timedelta(milliseconds=20), jitter=Jitter.NONE)
 
 
@@ -68,7 +69,7 @@ class Crew:
     def sweep(self) -> None:
         """Take back what lapsed."""
         while time.monotonic() < self.until:
-            reclaim(self.database)
+            reclaim(self.database, PATIENT)
             time.sleep(0.05)
 
     def _settle(self, task: Task, status: int) -> None:
@@ -84,19 +85,6 @@ class Crew:
         if dice.random() < 0.7 and task.lease:
             with self.database.begin() as conn:
                 leases.let_go(conn, self.database, [task.lease])
-
-
-def reclaim(database: Database) -> None:
-    with database.begin() as conn:
-        now = database.now(conn)
-        found = leases.lapsed(conn, database, limit=100)
-        leases.let_go(
-            conn, database, [each.lease for each in found if each.lease and each.state is TaskState.CANCELLED]
-        )
-        lost = [each for each in found if each.state is TaskState.RUNNING]
-        leases.settle(
-            conn, database, [decide(each, lapsed(), now=now, jitter=0.0, limits=Limits(lost_limit=50)) for each in lost]
-        )
 
 
 def overlaps(held: list[tuple[Task, float, float]]) -> Counter[tuple[str, str]]:
@@ -141,7 +129,7 @@ def test_caps_hold_whatever_happens_to_those_that_run(database: Database, other:
     assert {key: most for key, most in seen.items() if most > CAPS.get(key, 400)} == {}
     assert {key for key, cap in CAPS.items() if seen[key] == cap} >= {("queue", "narrow"), ("flow", "a")}
     time.sleep(LEASE.total_seconds())
-    reclaim(database)
+    reclaim(database, PATIENT)
     assert running(database) == 0
     with database.begin() as conn:
         assert strands.wake_overlooked(conn, database, limit=100) == 0

@@ -11,6 +11,7 @@ from taskqueue.store import dead_letters, search
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter, Group
 from taskqueue.store.search import Page
+from tests.store.pages import every_page
 from tests.support.builders import answer, claim_one, kill_one, settle_one, submit_one
 from tests.support.clock import Clock
 
@@ -92,13 +93,9 @@ def test_groups_come_in_pages(database: Database) -> None:
         for _ in range(times):
             kill(database, status)
     whole = groups(database).items
-    seen, cursor, pages = [], None, 0
-    while cursor is not None or not pages:
-        page = groups(database, cursor=cursor, limit=2)
-        seen += page.items
-        cursor, pages = page.next_cursor, pages + 1
-    assert (seen, pages) == (whole, 3)
-    assert [group.count for group in seen] == [3, 2, 2, 2, 1]
+    pages = every_page(lambda cursor: groups(database, cursor=cursor, limit=2))
+    assert pages == [whole[:2], whole[2:4], whole[4:]]
+    assert [group.count for group in whole] == [3, 2, 2, 2, 1]
     assert groups(database, limit=5).next_cursor is None
 
 

@@ -20,6 +20,7 @@ from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetter, DeadLetterFilter, Edits
 from tests.store import plans
 from tests.store.invariants import faults
+from tests.store.pages import every_page
 from tests.store.threads import at_once
 from tests.support.builders import answer, claim_all, claim_one, kill_one, look_up, new_task, settle_one, submit_one
 from tests.support.clock import Clock
@@ -172,15 +173,10 @@ def test_each_condition_is_looked_up_in_an_index_of_its_own(
 
 
 def test_pages_lead_from_the_newest_to_the_oldest(database: Database) -> None:
-    dead = [kill_one(database).id for _ in range(7)]
-    seen, cursor = [], None
-    for size in (3, 3, 1):
-        with database.read() as conn:
-            page = dead_letters.search(conn, "default", ALL, cursor=cursor, limit=3)
-        assert len(page.items) == size
-        seen += ids(page.items)
-        cursor = page.next_cursor
-    assert (seen, cursor) == (dead[::-1], None)
+    newest = [kill_one(database).id for _ in range(7)][::-1]
+    with database.read() as conn:
+        pages = every_page(lambda cursor: dead_letters.search(conn, "default", ALL, cursor=cursor, limit=3))
+    assert [ids(page) for page in pages] == [newest[:3], newest[3:6], newest[6:]]
 
 
 def test_a_page_stays_where_it_was_while_others_die(database: Database) -> None:

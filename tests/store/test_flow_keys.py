@@ -9,6 +9,7 @@ import pytest
 from taskqueue.core.queue import Bounds, FlowKey, Rate
 from taskqueue.store import flow_keys
 from taskqueue.store.database import Database
+from tests.store.pages import every_page
 from tests.support.builders import claim_all, submit_one
 from tests.support.clock import Clock
 
@@ -27,15 +28,9 @@ def define(database: Database, key: str = ORIGIN, *, project: str = "default", b
 
 
 def listed(database: Database, *, limit: int) -> list[str]:
-    keys: list[str] = []
-    cursor: str | None = None
-    while True:
-        with database.read() as conn:
-            page = flow_keys.search(conn, "default", cursor=cursor, limit=limit)
-        keys += [flow_key.key for flow_key in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            return keys
+    with database.read() as conn:
+        pages = every_page(lambda cursor: flow_keys.search(conn, "default", cursor=cursor, limit=limit))
+    return [flow_key.key for page in pages for flow_key in page]
 
 
 def test_what_was_said_about_a_flow_key_is_kept(database: Database, clock: Clock) -> None:

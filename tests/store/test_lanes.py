@@ -21,33 +21,15 @@ from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.schema import ready
 from taskqueue.store.submissions import Submission
 from tests.store.invariants import faults
+from tests.store.lanes import in_lane, redrive, run_out
+from tests.store.limits import cancel, let_go
 from tests.store.steps import decided, settle, settle_all
 from tests.store.threads import at_once, results
-from tests.support.builders import answer, claim_all, claim_one, look_up, new_task, settle_one, submit, submit_one
+from tests.support.builders import answer, claim_all, claim_one, look_up, new_task, settle_one, submit_one
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("sound")
 HOUR = timedelta(hours=1)
-
-
-def in_lane(database: Database, count: int = 1, key: str = "a", **over: object) -> list[Task]:
-    return list(submit(database, *(new_task(ordering_key=key, **over) for _ in range(count))).tasks)
-
-
-def run_out(database: Database, key: str = "a") -> list[TaskId]:
-    """Claim and succeed until nothing is left; the ids in the order they ran."""
-    order: list[TaskId] = []
-    while claimed := claim_all(database):
-        of_key = [task for task in claimed if task.spec.ordering_key == key]
-        assert len(of_key) <= 1, "two of one key at a time"
-        order += [task.id for task in of_key]
-        settle_all(database, claimed, 200)
-    return order
-
-
-def cancel(database: Database, task: Task) -> None:
-    with database.begin() as conn:
-        tasks.cancel(conn, database, "default", task.id)
 
 
 def run_now(database: Database, task: Task) -> Task:
@@ -55,20 +37,6 @@ def run_now(database: Database, task: Task) -> Task:
         found = tasks.run_now(conn, database, "default", task.id)
     assert found is not None
     return found
-
-
-def let_go(database: Database, task: Task) -> None:
-    assert task.lease is not None
-    with database.begin() as conn:
-        leases.let_go(conn, database, [task.lease])
-
-
-def redrive(database: Database) -> Task:
-    with database.begin() as conn:
-        (letter,) = dead_letters.search(conn, "default", DeadLetterFilter(), cursor=None, limit=2).items
-        revived = dead_letters.redrive(conn, database, "default", letter.id)
-    assert revived is not None
-    return revived
 
 
 def positions(database: Database) -> dict[TaskId, int]:
@@ -177,7 +145,7 @@ def test_a_cancelled_task_in_the_middle_leaves_the_order_as_it_was(database: Dat
 def test_a_redriven_task_joins_the_tail(database: Database) -> None:
     first, *others = in_lane(database, 3)
     settle_all(database, claim_all(database), 400)
-    revived = redrive(database)
+    revived = redrive(database, first)
     assert (revived.id, revived.held) == (first.id, True)
     assert run_out(database) == [task.id for task in others] + [first.id]
 
@@ -185,7 +153,7 @@ def test_a_redriven_task_joins_the_tail(database: Database) -> None:
 def test_a_redriven_task_heads_an_empty_lane(database: Database) -> None:
     (only,) = in_lane(database)
     settle_all(database, claim_all(database), 400)
-    assert not redrive(database).held
+    assert not redrive(database, only).held
     assert run_out(database) == [only.id]
 
 

@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 from taskqueue.core.errors import Conflict, InvalidTask
-from taskqueue.core.order_block import Block
 from taskqueue.core.outcome import lapsed
 from taskqueue.core.policy import OnLost, Policy
 from taskqueue.core.queue import OnDeath
@@ -30,6 +29,7 @@ from tests.store.lanes import (
     run_out,
     unblock,
 )
+from tests.store.pages import every_page
 from tests.store.steps import decided, settle, settle_all
 from tests.store.threads import at_once, results
 from tests.support.builders import answer, claim_all, claim_one, look_up, new_task, settle_one, submit, submit_one
@@ -263,19 +263,13 @@ def test_blocks_are_listed_by_key_page_by_page(database: Database) -> None:
     for key in ("b", "c", "a"):
         in_lane(database, 2, key=key)
     settle_all(database, claim_all(database), 400)
-    seen: list[Block] = []
-    cursor = None
     with database.read() as conn:
-        for left in (2, 1, 0):
-            page = order_blocks.search(conn, "default", "default", cursor=cursor, limit=1)
-            seen += page.items
-            cursor = page.next_cursor
-            assert (cursor is None) == (left == 0)
+        pages = every_page(lambda cursor: order_blocks.search(conn, "default", "default", cursor=cursor, limit=1))
         assert order_blocks.count_keys(conn, "default", "default", most=9) == 3
         assert order_blocks.count_keys(conn, "default", "default", most=2) == 2
         assert order_blocks.count_keys(conn, "other", "default", most=9) == 0
         assert order_blocks.search(conn, "other", "default", cursor=None, limit=9).items == []
-    assert [block.ordering_key for block in seen] == ["a", "b", "c"]
+    assert [[block.ordering_key for block in page] for page in pages] == [["a"], ["b"], ["c"]]
 
 
 @pytest.mark.parametrize("place", [b"", b"[]", b'["a",-1]', b"\xff", b'["a",1e300]'])

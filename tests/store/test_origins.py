@@ -14,6 +14,7 @@ from taskqueue.store import origins
 from taskqueue.store.database import Database
 from taskqueue.store.origins import Noted
 from tests.store.overhear import overheard
+from tests.store.pages import every_page
 from tests.store.threads import at_once, results
 from tests.support.builders import answer, claim_all, claim_one, settle_one, submit_one
 from tests.support.clock import Clock
@@ -226,16 +227,10 @@ def test_a_list_of_breakers_is_read_page_by_page(database: Database) -> None:
     names = [f"https://host-{number}.example:443" for number in range(5)]
     open_one(database, *names)
     report(database, "https://foreign.example:443", failures=FAILURES, project="other")
-    found: list[str] = []
-    cursor: str | None = None
     with database.read() as conn:
-        now = database.now(conn)
-        while True:
-            page = origins.search(conn, "default", states=ALL, origin=None, cursor=cursor, limit=2, now=now)
-            found += [each.origin for each in page.items]
-            if (cursor := page.next_cursor) is None:
-                break
-    assert found == names
+        search = partial(origins.search, conn, "default", states=ALL, origin=None, limit=2, now=database.now(conn))
+        pages = every_page(lambda cursor: search(cursor=cursor))
+    assert [[each.origin for each in page] for page in pages] == [names[:2], names[2:4], names[4:]]
 
 
 @pytest.mark.parametrize("cursor", ["x", "", "_w", "_wBkZWZhdWx0"])

@@ -13,6 +13,7 @@ from taskqueue.core.task import WEBHOOK_QUEUE
 from taskqueue.store import queues
 from taskqueue.store.database import Database
 from taskqueue.store.schema import queues as queues_table
+from tests.store.pages import every_page
 from tests.store.threads import at_once, results
 from tests.support.builders import submit_one
 from tests.support.clock import Clock
@@ -38,15 +39,9 @@ def set_paused(database: Database, queue: Queue, *, paused: bool) -> Queue:
 
 
 def listed(database: Database, *, limit: int = 50) -> list[str]:
-    names: list[str] = []
-    cursor: str | None = None
-    while True:
-        with database.read() as conn:
-            page = queues.search(conn, "default", cursor=cursor, limit=limit)
-        names += [queue.name for queue in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            return names
+    with database.read() as conn:
+        pages = every_page(lambda cursor: queues.search(conn, "default", cursor=cursor, limit=limit))
+    return [queue.name for page in pages for queue in page]
 
 
 def draw(database: Database, tokens: float) -> None:

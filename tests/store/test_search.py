@@ -16,6 +16,7 @@ from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.search import ENDED, LIVING, Page, TaskFilter
 from tests.store import plans
+from tests.store.pages import every_page
 from tests.support.builders import answer, claim_all, kill_one, look_up, new_task, settle_one, submit, submit_one
 from tests.support.clock import Clock
 
@@ -145,17 +146,9 @@ def test_webhooks_are_found_only_when_asked_for(database: Database) -> None:
 
 
 def test_the_newest_come_first_and_pages_lead_to_the_oldest(database: Database) -> None:
-    ids = [task.id for task in submit(database, *(new_task() for _ in range(11))).tasks]
-    seen: list[TaskId] = []
-    cursor, sizes = None, []
-    while True:
-        some = page(database, TaskFilter(), cursor=cursor, limit=4)
-        seen += [task.id for task in some.items]
-        sizes.append(len(some.items))
-        cursor = some.next_cursor
-        if cursor is None:
-            break
-    assert (seen, sizes) == (ids[::-1], [4, 4, 3])
+    newest = [task.id for task in submit(database, *(new_task() for _ in range(11))).tasks][::-1]
+    pages = every_page(lambda cursor: page(database, TaskFilter(), cursor=cursor, limit=4))
+    assert [[task.id for task in found] for found in pages] == [newest[:4], newest[4:8], newest[8:]]
 
 
 def test_a_last_page_that_is_full_has_no_cursor(database: Database) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from taskqueue.core.lifecycle import decide, expire
-from taskqueue.core.outcome import lapsed
+from taskqueue.core.lifecycle import expire
 from taskqueue.core.target import parse_target
 from taskqueue.core.task import Task
 from taskqueue.core.terms import Limits
@@ -19,8 +18,9 @@ from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter, Edits
 from taskqueue.store.schema import ready, wakes
 from taskqueue.store.schema import strands as strands_table
+from tests.store.lanes import expire_all
 from tests.store.limits import cancel, claim, fill, ids, let_go, limit_flow, strand_of_one, to_host
-from tests.store.steps import settle_all
+from tests.store.steps import reclaim, settle_all
 from tests.support.builders import LEASE, answer, claim_one, kill_one, settle_one, submit_one
 from tests.support.clock import Clock
 
@@ -153,16 +153,10 @@ def test_the_next_of_an_ordering_key_is_looked_at_when_the_former_is_gone(
         let_go(database, *running)
     elif end == "expired":
         clock.advance(hours=1.1)
-        with database.begin() as conn:
-            late = leases.expired(conn, database, limit=10)
-            leases.settle(conn, database, [expire(task, now=database.now(conn)) for task in late])
+        expire_all(database)
     else:
         clock.advance(seconds=LEASE.total_seconds() + 1)
-        with database.begin() as conn:
-            lost = leases.lapsed(conn, database, limit=10)
-            at = database.now(conn)
-            dying = [decide(task, lapsed(), now=at, jitter=0, limits=Limits(lost_limit=0)) for task in lost]
-            leases.settle(conn, database, dying)
+        reclaim(database, Limits(lost_limit=0))
     assert ids(claim(database).tasks) == [second.id]
 
 
@@ -185,13 +179,7 @@ def test_an_edited_redrive_waits_in_the_strand_of_its_new_host_and_its_retry_too
     other_one = submit_one(database, **to_host("moved.example"))
     assert claim(database).tasks == []
     clock.advance(seconds=LEASE.total_seconds() + 1)
-    with database.begin() as conn:
-        lost = leases.lapsed(conn, database, limit=10)
-        leases.settle(
-            conn,
-            database,
-            [decide(task, lapsed(), now=database.now(conn), jitter=0, limits=Limits()) for task in lost],
-        )
+    reclaim(database)
     (first,) = claim(database).tasks
     settle_one(database, first, answer(200))
     (second,) = claim(database).tasks

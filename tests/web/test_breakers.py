@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
 
-from taskqueue import telemetry
 from taskqueue.core.breaker import FAILURES, FIRST_SPAN, Mark
 from taskqueue.store import origins
 from taskqueue.store.database import Database
@@ -18,14 +16,6 @@ from tests.support.clock import Clock
 from tests.web.contract import Api, Json
 
 HOST = "https://target.example:443"
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    telemetry.configure(log_format="json", stream=stream)
-    yield stream
-    telemetry.configure(level="error", stream=io.StringIO())
 
 
 def report(database: Database, origin: str = HOST, *, failures: int = 0, sound: int = 0, of: str = "default") -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from taskqueue import telemetry
 from taskqueue.config import Settings
 from taskqueue.core.task import Task
 from taskqueue.store.database import Database
@@ -139,14 +137,6 @@ class Faulty(Service):
         super().__init__(settings, database)
         self.commits.close()
         self.commits = Faulty.Commits()  # type: ignore[assignment]
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    telemetry.configure(log_format="json", stream=stream)
-    yield stream
-    telemetry.configure(stream=io.StringIO())
 
 
 def test_a_fault_of_ours_is_logged_with_its_trace_and_told_without_it(

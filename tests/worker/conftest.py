@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from taskqueue import telemetry
 from taskqueue.store.database import Database
 from tests.support.clock import Clock
 from tests.support.target import LocalTarget
@@ -51,12 +49,3 @@ def cut_off(outage: Outage, clock: Clock) -> Iterator[Database]:
     opened = Database.open(outage.url, clock_offset=clock)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What the service says, one JSON object per line."""
-    stream = io.StringIO()
-    telemetry.configure(log_format="json", stream=stream)
-    yield stream
-    telemetry.configure(level="error", stream=io.StringIO())

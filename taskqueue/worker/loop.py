@@ -65,6 +65,8 @@ class Loop:
             self._poked.clear()
             self._slots.tell_freed(self.poke)
             limit = min(self._slots.free, self._batch)
+            if limit < 1:
+                continue  # fewer are held ready than a moment ago
             try:
                 held, claimed = await off_loop(self.thread, self._claim, limit)
             except Exception as error:

@@ -163,9 +163,12 @@ def _block(conn: Connection, row: Any) -> Block:
 
 def _read_cursor(cursor: str, project: str) -> tuple[str, int]:
     try:
-        return _decode_place(unseal(cursor, project))
+        key, position = _decode_place(unseal(cursor, project))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise InvalidTask("/cursor", NOT_OURS) from None
+        key, position = "\0", 0
+    if "\0" in key:
+        raise InvalidTask("/cursor", NOT_OURS)
+    return key, position
 
 
 def _queue_of(task: Task) -> tuple[str, str]:

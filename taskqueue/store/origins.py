@@ -23,11 +23,10 @@ from taskqueue.core.breaker import (
     observed,
     room,
 )
-from taskqueue.core.errors import InvalidTask
 from taskqueue.store import strands
 from taskqueue.store.database import Database
 from taskqueue.store.queue_tables import origins
-from taskqueue.store.search import NOT_OURS, Page, unseal, write_name
+from taskqueue.store.search import Page, read_name, write_name
 
 Place = tuple[str, str]  # project and origin
 # A closed breaker is worth its row while a further opening would follow on the last; any other, whose origin nobody
@@ -95,7 +94,7 @@ def search(
     if origin is not None:
         conditions.append(origins.c.origin == origin)
     if cursor is not None:
-        conditions.append(origins.c.origin > _read_place(cursor, project))
+        conditions.append(origins.c.origin > read_name(cursor, project))
     statement = select(origins).where(*conditions).order_by(origins.c.origin).limit(limit + 1)
     found = [_breaker(row) for row in conn.execute(statement)]
     return Page(found[:limit], write_name([breaker.origin for breaker in found], project, limit))
@@ -182,13 +181,6 @@ def _is(state: BreakerState, now: datetime) -> ColumnElement[bool]:
         case BreakerState.PROBING:
             return and_(stored, ~still)
     return origins.c.state == state.value
-
-
-def _read_place(cursor: str, project: str) -> str:
-    try:
-        return unseal(cursor, project).decode()
-    except UnicodeDecodeError:
-        raise InvalidTask("/cursor", NOT_OURS) from None
 
 
 def _breaker(row: Any) -> Breaker:

@@ -81,8 +81,11 @@ def write_name(names: Sequence[str], project: str, limit: int) -> str | None:
 
 
 def read_name(cursor: str, project: str) -> str:
-    """The name behind a cursor, after which a list goes on."""
-    return unseal(cursor, project).decode(errors="replace").replace("\0", "")
+    """The name behind a cursor, after which a list goes on; ``InvalidTask`` as above."""
+    name = unseal(cursor, project).decode(errors="replace")
+    if "\0" in name or "\N{REPLACEMENT CHARACTER}" in name:
+        raise InvalidTask("/cursor", NOT_OURS)
+    return name
 
 
 def seal(place: bytes, project: str) -> str:

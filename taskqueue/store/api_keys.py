@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from uuid_utils.compat import uuid7
 
 from taskqueue.core.api_key import RANDOM_BYTES, SHOWN, ApiKey, ApiKeyId, NewApiKey, Scope, Standing, key_hash, key_text
@@ -89,6 +89,11 @@ def rotate(
     return new
 
 
+def count_active(conn: Connection, *, now: datetime) -> int:
+    """How many keys of all projects open something."""
+    return conn.execute(_ACTIVE, {"now": now}).scalar() or 0
+
+
 def note_uses(conn: Connection, database: Database, used: Iterable[tuple[str, ApiKeyId]]) -> None:
     """Write down that these keys, each a project and an id, were used just now."""
     now = database.now(conn)
@@ -163,6 +168,13 @@ _REPLACE = (
     update(api_keys)
     .where(*_MINE, api_keys.c.revoked_at.is_(None), api_keys.c.replaced_by.is_(None))
     .values(expires_at=bindparam("ends"), replaced_by=bindparam("new_id"))
+)
+_ACTIVE = (
+    select(func.count())
+    .select_from(api_keys)
+    .where(
+        api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now"))
+    )
 )
 _USED = (
     update(api_keys)

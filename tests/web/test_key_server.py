@@ -55,7 +55,6 @@ def test_an_address_that_others_reach_is_served_to_those_with_a_key(server: Serv
     bearer = f"Authorization: Bearer {text}"
     with server.wire() as stranger:
         assert stranger.post("/v1/tasks", TASK).status == 401
-        assert stranger.ended(), "what else would have come was not read"
     with server.wire() as wire:
         made = wire.post("/v1/tasks", TASK, bearer)
         assert made.status == 202

@@ -37,7 +37,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, _about("the address the API listens on", min_length=1)] = "127.0.0.1"
     port: Annotated[int, _about("the port the API listens on", ge=1, le=65535)] = 8484
     auth: Annotated[
-        Literal["off", "on"], _about("API keys are not built yet: only `off`, and the API binds to loopback alone")
+        Literal["off", "on"],
+        _about(
+            "`on`: each request needs an API key; `off`: everybody may do everything, and the API binds to loopback"
+        ),
     ] = "off"
     allowed_targets: Annotated[
         str,
@@ -189,17 +192,12 @@ def strangers(environ: Mapping[str, str]) -> dict[str, str | None]:
     return {name: _meant(name.removeprefix(PREFIX), known) for name in odd}
 
 
-def require_private_bind(settings: Settings) -> None:
-    """Raise ``InvalidSettings`` if others than this machine could reach the API: it cannot tell callers apart yet."""
-    if settings.auth == "on":
+def require_known_callers(settings: Settings) -> None:
+    """Raise ``InvalidSettings`` if others than this machine could reach an API that asks nobody for a key."""
+    if settings.auth == "off" and not _loopback(settings.host):
         raise InvalidSettings(
-            "TASKQUEUE_AUTH is on, but API keys are not built yet: leave it off, bind to 127.0.0.1"
-            " and put a gateway that authenticates in front"
-        )
-    if not _loopback(settings.host):
-        raise InvalidSettings(
-            f"TASKQUEUE_HOST is {settings.host}, but API keys are not built yet:"
-            " bind to 127.0.0.1 and put a gateway that authenticates in front"
+            f"TASKQUEUE_HOST is {settings.host}, where others can reach the API, but TASKQUEUE_AUTH is off: set it to"
+            " on and make an API key (run: taskqueue keys create), or bind to 127.0.0.1"
         )
 
 

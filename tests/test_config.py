@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.config import Settings, require_private_bind, strangers, table
+from taskqueue.config import Settings, require_known_callers, strangers, table
 from taskqueue.core.errors import InvalidSettings
 
 
@@ -112,18 +112,24 @@ def test_a_database_url_is_shown_without_its_password(url: str, shown: str) -> N
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
 def test_loopback_may_be_bound_without_keys(host: str) -> None:
-    require_private_bind(Settings(host=host))
+    require_known_callers(Settings(host=host))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", "localhost.example.com", ""])
 def test_anything_else_may_not(host: str) -> None:
-    with pytest.raises(InvalidSettings, match="API keys are not built yet"):
-        require_private_bind(Settings(host=host))
+    with pytest.raises(InvalidSettings, match="TASKQUEUE_AUTH is off: set it to on and make an API key"):
+        require_known_callers(Settings(host=host))
 
 
-def test_keys_cannot_be_switched_on_before_they_exist() -> None:
-    with pytest.raises(InvalidSettings, match="TASKQUEUE_AUTH"):
-        require_private_bind(Settings(auth="on"))
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "example.com"])
+def test_any_address_may_be_bound_where_keys_are_asked_for(host: str) -> None:
+    require_known_callers(Settings(host=host, auth="on"))
+
+
+@pytest.mark.parametrize("text", ["yes", "true", "ON", "1"])
+def test_keys_are_switched_on_by_one_word_alone(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="off or on"):
+        Settings.from_env({"TASKQUEUE_AUTH": text})
 
 
 def test_a_misspelt_variable_is_found_and_the_right_one_offered() -> None:

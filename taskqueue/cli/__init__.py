@@ -25,6 +25,8 @@ COMMANDS = {
     "outcomes": "taskqueue.cli.outcomes:outcomes",
     "doctor": "taskqueue.cli.doctor:doctor",
     "settings": "taskqueue.cli.settings:settings",
+    "projects": "taskqueue.cli.projects:projects",
+    "keys": "taskqueue.cli.keys:keys",
     "signing-secret": "taskqueue.cli.signing_secret:signing_secret",
     "lambda-layer": "taskqueue.cli.layer:lambda_layer",
     "faultlab": "taskqueue.cli.faultlab:faultlab",

@@ -16,7 +16,7 @@ from taskqueue.cli.failure import fail
 from taskqueue.cli.program import program
 from taskqueue.cli.settings import warn_of_strangers
 from taskqueue.cli.supervisor import Child, Supervisor
-from taskqueue.config import Settings, require_private_bind
+from taskqueue.config import Settings, require_known_callers
 
 LOOPBACK_TARGETS = "127.0.0.1,::1,localhost"
 
@@ -25,7 +25,7 @@ LOOPBACK_TARGETS = "127.0.0.1,::1,localhost"
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of the API. [default: 8484]")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 def dev(*, port: int | None, workers: int) -> None:
-    """Migrate, then run the API and workers: on loopback, without keys.
+    """Migrate, then run the API and workers: on loopback, without keys unless TASKQUEUE_AUTH is on.
 
     The database is the one that TASKQUEUE_DATABASE_URL names; if it is unset, SQLite in ./.taskqueue/.
     Targets on this machine may be called. Ctrl-C finishes what runs; a second one stops at once.
@@ -36,7 +36,7 @@ def dev(*, port: int | None, workers: int) -> None:
     environ = {**os.environ, "TASKQUEUE_PORT": str(port or os.environ.get("TASKQUEUE_PORT") or 8484)}
     environ.setdefault("TASKQUEUE_ALLOWED_TARGETS", LOOPBACK_TARGETS)
     settings = Settings.from_env(environ)
-    require_private_bind(settings)
+    require_known_callers(settings)
     Database.open(settings.database_url).close()  # connects to nothing, but refuses a URL that cannot be used
     warn_of_strangers()
     _require_free_port(settings)
@@ -92,13 +92,17 @@ def _greet(settings: Settings, workers: int) -> None:
     click.echo(f"  Database  {settings.shown('database_url')}")
     click.echo(f"  Workers   {workers}")
     click.echo(f"  Secret    shown by: {program()} signing-secret")
+    if settings.auth == "on":
+        click.echo(f"  API keys  made by: {program()} keys create")
     if settings.allowed_targets:
         shown = settings.allowed_targets.replace(",", ", ")
         where = "this machine" if settings.allowed_targets == LOOPBACK_TARGETS else "private addresses"
-        click.secho(f"  DEVELOPMENT: no keys, and tasks may call {where} ({shown})", fg="yellow")
+        keys = "no keys, and tasks" if settings.auth == "off" else "tasks"
+        click.secho(f"  DEVELOPMENT: {keys} may call {where} ({shown})", fg="yellow")
     click.echo("\n  Submit a task that calls the API itself, then look at it:\n")
-    click.echo(f"  curl -sS {url}/v1/tasks -H 'Content-Type: application/json' -d '{task}'")
-    click.echo(f"  curl -sS {url}/v1/tasks\n")
+    key = ' -H "X-API-Key: $TASKQUEUE_API_KEY"' if settings.auth == "on" else ""
+    click.echo(f"  curl -sS {url}/v1/tasks{key} -H 'Content-Type: application/json' -d '{task}'")
+    click.echo(f"  curl -sS {url}/v1/tasks{key}\n")
     sys.stdout.flush()
 
 

@@ -19,12 +19,12 @@ import click
 from taskqueue.cli.dev import bind_for_a_moment, ready
 from taskqueue.cli.output import as_json, plain, print_json
 from taskqueue.cli.program import as_called, program
-from taskqueue.config import Settings, require_private_bind, strangers
+from taskqueue.config import Settings, require_known_callers, strangers
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable, WrongRevision
 from taskqueue.core.lambda_endpoint import LambdaEndpoint
 from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.delivery.lambda_keys import Keys, NotConfigured, aws_keys
-from taskqueue.store import secrets
+from taskqueue.store import api_keys, secrets
 from taskqueue.store.database import Database
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)
@@ -104,6 +104,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         database.check(allow_unsafe=True)
         yield Finding("migrations", "ok", "the tables are those of this version")
         yield _secret(settings, database)
+        yield _keys_made(settings, database)
     except WrongRevision as error:
         yield Finding("migrations", "fail", as_called(str(error)))
     except StoreUnavailable as error:
@@ -175,10 +176,22 @@ def _secret(settings: Settings, database: Database) -> Finding:
     return Finding("secret", "ok", "kept in the database" if kept else "will be made at the first start")
 
 
+def _keys_made(settings: Settings, database: Database) -> Finding:
+    with database.read() as conn:
+        count = api_keys.count_active(conn, now=database.now(conn))
+    if settings.auth == "off":
+        return Finding("api keys", "ok", "TASKQUEUE_AUTH is off: everybody on this machine may do everything")
+    if not count:
+        return Finding(
+            "api keys", "warn", "TASKQUEUE_AUTH is on, and no key opens anything", f"run: {program()} keys create"
+        )
+    return Finding("api keys", "ok", f"TASKQUEUE_AUTH is on; keys that open something: {count}")
+
+
 def _port(settings: Settings) -> Finding:
     where = f"{settings.host}:{settings.port}"
     try:
-        require_private_bind(settings)
+        require_known_callers(settings)
     except InvalidSettings as error:
         return Finding("port", "fail", str(error))
     if ready(settings):

@@ -6,19 +6,22 @@ import os
 
 import click
 
-from taskqueue.cli.output import as_json, print_json
+from taskqueue.cli.failure import fail
+from taskqueue.cli.output import as_json, plain, print_json
+from taskqueue.cli.store import opened
 from taskqueue.config import Settings
 from taskqueue.core.task import DEFAULT_PROJECT
 from taskqueue.store import secrets
-from taskqueue.store.database import Database
+from taskqueue.store.projects import exists
 
 
 @click.command()
+@click.option("--project", default=DEFAULT_PROJECT, show_default=True, help="Whose deliveries they sign.")
 @as_json
-def signing_secret(*, as_json: bool) -> None:
+def signing_secret(*, project: str, as_json: bool) -> None:
     """Print the signing secrets, newest first. Anyone who has one can sign in this service's name."""
-    settings = Settings.from_env(os.environ)
-    found = (settings.signing_secret,) if settings.signing_secret else _stored(settings)
+    given = Settings.from_env(os.environ).signing_secret if project == DEFAULT_PROJECT else None
+    found = (given,) if given is not None else _stored(project)
     if as_json:
         print_json({"secrets": list(found)})
         return
@@ -26,11 +29,8 @@ def signing_secret(*, as_json: bool) -> None:
         click.echo(secret)
 
 
-def _stored(settings: Settings) -> tuple[str, ...]:
-    database = Database.open(settings.database_url)
-    try:
-        database.check(allow_unsafe=True)
-        with database.begin() as conn:
-            return secrets.ensure(conn, database, DEFAULT_PROJECT)
-    finally:
-        database.close()
+def _stored(project: str) -> tuple[str, ...]:
+    with opened() as database, database.begin() as conn:
+        if not exists(conn, project):
+            fail(f"there is no project {plain(project)}")
+        return secrets.ensure(conn, database, project)

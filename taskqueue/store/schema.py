@@ -21,6 +21,8 @@ from sqlalchemy import (
     text,
 )
 
+from taskqueue.store.access_tables import api_keys as api_keys
+from taskqueue.store.access_tables import projects as projects
 from taskqueue.store.columns import Id, Instant, partial_index
 from taskqueue.store.columns import metadata as metadata
 from taskqueue.store.queue_tables import flow_keys as flow_keys

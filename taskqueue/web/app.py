@@ -16,6 +16,7 @@ from taskqueue import telemetry
 from taskqueue.core.errors import TaskQueueError
 from taskqueue.telemetry import Event
 from taskqueue.web import (
+    api_keys,
     breakers,
     dead_letters,
     explain,
@@ -24,11 +25,12 @@ from taskqueue.web import (
     order_blocks,
     problems,
     progress,
+    projects,
     queues,
     simulate,
     tasks,
 )
-from taskqueue.web.auth import authenticate
+from taskqueue.web.auth import NOBODY
 from taskqueue.web.calls import Call, Reply, read_body, request_id
 from taskqueue.web.document import with_document
 from taskqueue.web.models import Nothing
@@ -46,7 +48,7 @@ OPERATIONS = with_document(
     (
         *(*tasks.OPERATIONS, *explain.OPERATIONS, *simulate.OPERATIONS),
         *(*dead_letters.OPERATIONS, *queues.OPERATIONS, *flow_keys.OPERATIONS, *breakers.OPERATIONS),
-        *order_blocks.OPERATIONS,
+        *(*order_blocks.OPERATIONS, *api_keys.OPERATIONS, *projects.OPERATIONS),
         *(*progress.OPERATIONS, *health.OPERATIONS),
     )
 )
@@ -96,18 +98,20 @@ def _view(service: Service, operation: Operation) -> Callable[..., Response]:
     settings = service.settings
     limit = settings.max_batch_bytes if operation.batch else settings.max_body_bytes
     # Probes of health and the like may carry whatever their senders add, and call us by any name.
-    guarded = operation.scope is not None
-    refuses_parameters = guarded and operation.query is Nothing
+    scope = operation.scope
+    refuses_parameters = scope is not None and operation.query is Nothing
 
     def view(id: UUID | None = None, name: str | None = None) -> Response:
         environ = request.environ
         try:
-            if guarded:
+            caller = NOBODY
+            if scope is not None:
                 check_origin(environ, settings)
+                caller = service.callers.authenticate(environ, scope)  # before anything of the body is read
             text = b""
             if operation.body is not None:
                 text = read_body(environ, limit, service.intake, required=operation.body_required)
-            call = Call(environ, authenticate(environ), id, name, text)
+            call = Call(environ, caller, id, name, text)
             if refuses_parameters and environ.get("QUERY_STRING"):
                 call.query(Nothing)
             reply = operation.view(service, call)

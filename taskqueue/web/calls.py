@@ -33,11 +33,11 @@ class Reply:
 class Call:
     """A request that is being carried out."""
 
-    environ: Mapping[str, Any]  # of WSGI
+    environ: Mapping[str, Any] = field(repr=False)  # of WSGI; holds the API key
     caller: Caller
     id: UUID | None  # of the thing that the path names
     name: str | None  # of the queue or flow key that the path names
-    text: bytes  # the body, checked to be JSON; empty when there is none
+    text: bytes = field(repr=False)  # the body, checked to be JSON; empty when there is none
 
     def body(self, model: type[M]) -> M:
         """The body as a ``model``; an absent one is an empty object. Raises a 422 that lists all that is wrong."""

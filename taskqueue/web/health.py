@@ -35,15 +35,18 @@ def health(_service: Service, _call: Call) -> Reply:
     problems=(UNAVAILABLE,),
 )
 def readiness(service: Service, _call: Call) -> Reply:
-    """The store can be written and is at the right revision. Warnings name what is allowed on purpose."""
+    """The store can be written and is at the right revision. Warnings name what is allowed on purpose. Where API keys
+    are asked for, neither a warning nor a problem says what only the operator should know."""
     database, settings = service.database, service.settings
+    asks = service.callers.asks
     try:
         warnings = database.check(allow_unsafe=settings.allow_unsafe_database)
         database.probe()
     except StoreError as error:
-        raise unavailable(str(error)) from error
+        raise unavailable("the store cannot serve; run: taskqueue doctor" if asks else str(error)) from error
     if settings.allowed_targets:
-        warnings.append(f"private targets may be called: {settings.allowed_targets}")
+        which = "TASKQUEUE_ALLOWED_TARGETS names them" if asks else settings.allowed_targets
+        warnings.append(f"private targets may be called: {which}")
     answer: resources.Readiness = {"status": "ready", "database": database.dialect_name, "warnings": warnings}
     return Reply(200, answer)
 

@@ -20,7 +20,16 @@ Json = dict[str, Any]
 Schemas = dict[Any, Json]  # by the type they describe
 
 _EVERY_ANSWER = {"X-Request-Id": "the request's own id if it sent a plain one, else a new one"}
-_UNAVAILABLE = {"Retry-After": "seconds; repeat the request then, with the same idempotency key"}
+_CHALLENGE = {"WWW-Authenticate": "how to bring an API key, or what is wrong with the one that came"}
+_OF_PROBLEMS = {
+    problems.UNAUTHENTICATED.status: _CHALLENGE,
+    problems.NOT_ALLOWED.status: _CHALLENGE,
+    problems.UNAVAILABLE.status: {"Retry-After": "seconds; repeat the request then, with the same idempotency key"},
+}
+_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer tq_…`"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 def openapi(operations: Iterable[Operation]) -> Json:
@@ -39,7 +48,11 @@ def openapi(operations: Iterable[Operation]) -> Json:
         "info": {"title": "taskqueue", "version": __version__, "description": _ABOUT},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": components, "responses": _problem_responses(schema_of[ProblemResource])},
+        "components": {
+            "schemas": components,
+            "responses": _problem_responses(schema_of[ProblemResource]),
+            "securitySchemes": _SCHEMES,
+        },
     }
 
 
@@ -50,7 +63,8 @@ _THINGS: dict[str, tuple[str, Json]] = {
 }
 _ABOUT = (
     "A durable HTTP task queue. Times are RFC 3339 in UTC with milliseconds; spans are seconds, or durations such as"
-    " `1m30s`. Errors are `application/problem+json`."
+    " `1m30s`. Errors are `application/problem+json`. Where the service asks for API keys, each operation says which"
+    " scope the key must have; `admin` includes the others."
 )
 
 
@@ -103,6 +117,7 @@ def _operation(operation: Operation, schema_of: Schemas, components: Json) -> Js
         "summary": operation.summary,
         "description": operation.description,
         "tags": [operation.tag],
+        "security": [{scheme: [operation.scope.value]} for scheme in _SCHEMES] if operation.scope else [],
         "parameters": [*_path_parameters(operation), *_header_parameters(operation)],
         "responses": {str(status): _answer(answer, schema_of) for status, answer in operation.answers.items()},
     }
@@ -132,7 +147,7 @@ def _problem_responses(schema: Json) -> Json:
     return {
         _response_name(status): {
             "description": ", or: ".join(found),
-            "headers": _headers(_EVERY_ANSWER | (_UNAVAILABLE if status == problems.UNAVAILABLE.status else {})),
+            "headers": _headers(_EVERY_ANSWER | _OF_PROBLEMS.get(status, {})),
             "content": {problems.MEDIA_TYPE: {"schema": schema}},
         }
         for status, found in titles.items()

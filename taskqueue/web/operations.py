@@ -38,7 +38,7 @@ class Operation:
     summary: str
     description: str
     tag: str
-    scope: Scope | None  # None: open to everybody
+    scope: Scope | None  # what a caller's key must allow; None: open to everybody
     query: type[Model]
     body: type[Model] | None
     body_required: bool
@@ -62,7 +62,8 @@ class Operation:
         if self.body is not None:
             kinds += [problems.UNREADABLE, problems.TOO_LARGE, problems.MEDIA_TYPE_REFUSED, problems.BUSY]
         if self.scope is not None:
-            kinds += [problems.FOREIGN_ORIGIN, problems.INVALID, problems.UNAVAILABLE]
+            kinds += [problems.UNAUTHENTICATED, problems.NOT_ALLOWED, problems.FOREIGN_ORIGIN]
+            kinds += [problems.INVALID, problems.UNAVAILABLE]
         return tuple(dict.fromkeys(kinds))
 
 

@@ -42,6 +42,8 @@ class ProblemKind:
 
 
 UNREADABLE = ProblemKind(400, "unreadable", "The request cannot be read")
+UNAUTHENTICATED = ProblemKind(401, "unauthenticated", "Nobody knows who calls")
+NOT_ALLOWED = ProblemKind(403, "not-allowed", "The API key does not allow this")
 FOREIGN_ORIGIN = ProblemKind(403, "foreign-origin", "The request comes from elsewhere")
 NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "The method is not allowed here")
@@ -121,6 +123,12 @@ def problem_of(error: TaskQueueError | UnreadableJson) -> Problem | None:
             return unavailable(str(error))
         case _:
             return None
+
+
+def unauthenticated(detail: str, *, invalid: bool = False) -> Problem:
+    """The 401 of a request without a key that opens anything; ``invalid`` where it brought one."""
+    error = ', error="invalid_token"' if invalid else ""
+    return Problem(UNAUTHENTICATED, detail, headers={"WWW-Authenticate": f'Bearer realm="taskqueue"{error}'})
 
 
 def unavailable(detail: str) -> Problem:

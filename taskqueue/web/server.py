@@ -23,7 +23,7 @@ from granian.log import LogLevels
 from granian.server.common import AbstractServer
 
 from taskqueue import __version__, telemetry
-from taskqueue.config import Settings, require_private_bind
+from taskqueue.config import Settings, require_known_callers
 from taskqueue.core.errors import InvalidSettings, StoreUnavailable
 from taskqueue.store.database import Database
 from taskqueue.telemetry import Event
@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
     Raises ``InvalidSettings`` for an address it must not or cannot bind, ``UnsafeDatabase`` or ``WrongRevision`` before
     it binds. A database that is away is waited for.
     """
-    require_private_bind(settings)
+    require_known_callers(settings)
     address = _free_address(settings)
     _check_database(settings)
     _announce(settings)

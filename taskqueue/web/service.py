@@ -1,4 +1,4 @@
-"""What every view needs at hand: the store, the committer, the defaults, the long polls, the intake and the limits."""
+"""What every view needs at hand: store, committer, callers, defaults, long polls, intake and limits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from taskqueue.config import Settings
 from taskqueue.core.target import AllowedTargets
 from taskqueue.store.database import Database
 from taskqueue.store.group_commit import GroupCommit
+from taskqueue.web.auth import Authenticator
 from taskqueue.web.defaults import Defaults
 from taskqueue.web.intake import Intake
 from taskqueue.web.waiting import Waiting
@@ -16,6 +17,7 @@ class Service:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
+        self.callers = Authenticator(settings, database)
         self.allowed = AllowedTargets.parse(settings.allowed_targets)
         self.functions = settings.lambda_service
         self.defaults = Defaults(database)
@@ -32,3 +34,4 @@ class Service:
         """Commit what was handed in, then end the threads."""
         self.wake()
         self.commits.close()
+        self.callers.close()

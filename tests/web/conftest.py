@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
 
 from taskqueue.config import Settings
 from taskqueue.store.database import Database
@@ -12,6 +13,7 @@ from taskqueue.store.schema import queues
 from taskqueue.web.app import create_app
 from taskqueue.web.service import Service
 from tests.web.contract import Api, Document
+from tests.web.keys import asking
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +55,21 @@ def service(settings: Settings, database: Database) -> Iterator[Service]:
 @pytest.fixture
 def api(service: Service) -> Api:
     return Api(create_app(service))
+
+
+@pytest.fixture
+def asking_service(database: Database) -> Iterator[Service]:
+    """A service that lets nobody in without a key."""
+    with asking(database) as running:
+        yield running
+
+
+@pytest.fixture
+def app(asking_service: Service) -> Flask:
+    return create_app(asking_service)
+
+
+@pytest.fixture
+def nobody(app: Flask) -> Api:
+    """A caller without a key."""
+    return Api(app)

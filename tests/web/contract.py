@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask
 from jsonschema import Draft202012Validator, FormatChecker
+from werkzeug.datastructures import Headers
 
 from taskqueue.web.app import OPERATIONS
 from taskqueue.web.openapi import openapi
@@ -98,11 +99,13 @@ def _pattern(path: str) -> re.Pattern[str]:
 class Api:
     """Calls an application, and checks each answer."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, key: str | None = None) -> None:
         self._client, self.document = app.test_client(), Document()
+        self._key = {"Authorization": f"Bearer {key}"} if key is not None else {}
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
         """Send a request as the arguments of Werkzeug's test client describe it."""
+        request["headers"] = Headers([*self._key.items(), *Headers(request.get("headers"))])
         response = self._client.open(path, method=method, **request)
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = Answer(response.status_code, headers, response.data)

@@ -10,6 +10,7 @@ import pytest
 
 from taskqueue.store.database import Database
 from taskqueue.web.app import OPERATIONS
+from taskqueue.web.key_models import CreateApiKey, CreateProject, RotateApiKey
 from taskqueue.web.models import FindDeadLetters, FindTasks, OnFailure, OnSuccess, Redrive, RedriveMany, SubmitTask
 from taskqueue.web.policies import Reconcile, RetryRule
 from taskqueue.web.queue_models import DefineFlowKey, DefineQueue, RateLimit
@@ -22,6 +23,7 @@ from tests.web.curl import sections
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 MODELS = (SubmitTask, FindTasks, FindDeadLetters, Redrive, RedriveMany, DefineQueue, DefineFlowKey, RateLimit)
+KEYS = (CreateApiKey, RotateApiKey, CreateProject)
 NAMED = set(re.findall(r"`([A-Za-z0-9]+)(?:=\w+)?`", GUIDE))
 
 
@@ -33,12 +35,12 @@ def test_the_examples_work_in_the_order_they_stand_in(api: Api, database: Databa
             variables["DEAD"] = dead_letter(api, database)
         for curl in commands:
             answer = api.call(curl.method, curl.path(variables), data=curl.body, headers=list(curl.headers.items()))
-            expected = [curl.expected] if curl.expected else [200, 202, 204]
+            expected = [curl.expected] if curl.expected else [200, 201, 202, 204]
             assert answer.status in expected, f"{heading}: {curl} was answered {answer.content!r}"
             location = answer.headers.get("location", "")
             if location.startswith("/v1/"):
                 kind, _, id_ = location.removeprefix("/v1/").partition("/")
-                variables[{"tasks": "TASK", "operations": "OPERATION"}[kind]] = id_
+                variables[{"tasks": "TASK", "operations": "OPERATION", "api-keys": "KEY"}[kind]] = id_
             ran += 1
     assert ran > 20
 
@@ -51,7 +53,9 @@ def test_the_guide_shows_the_very_problem_that_its_example_gets(api: Api) -> Non
     assert answer.json == shown
 
 
-@pytest.mark.parametrize("model", [*MODELS, RetryRule, VerdictRule, VerdictWhen, Reconcile, OnFailure, OnSuccess])
+@pytest.mark.parametrize(
+    "model", [*MODELS, *KEYS, RetryRule, VerdictRule, VerdictWhen, Reconcile, OnFailure, OnSuccess]
+)
 def test_every_field_is_named(model: type[Model], document: Document) -> None:
     fields = set(document.whole["components"]["schemas"][model.__name__]["properties"])
     assert fields - NAMED == set()
@@ -67,7 +71,7 @@ def test_every_path_is_called() -> None:
 
 
 def _generic(path: str) -> str:
-    path = re.sub(r"\$(TASK|DEAD|OPERATION)", "{id}", path)
+    path = re.sub(r"\$(TASK|DEAD|OPERATION|KEY)", "{id}", path)
     path = re.sub(r"(?<=/v1/queues/)[^/]+", "{name}", path)
     return re.sub(r"(?<=/v1/flow-keys/).+?(?=(/pause|/resume|/purge)?$)", "{key}", path)
 

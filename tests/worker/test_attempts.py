@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 from uuid_utils.compat import uuid7
 
 from taskqueue.core.reason import DeadReason
 from taskqueue.core.retry import Backoff, BackoffType, Jitter
 from taskqueue.core.task import DEFAULT_PROJECT, TaskState
-from taskqueue.store import dead_letters, secrets, tasks
+from taskqueue.store import dead_letters, projects, secrets, tasks
 from taskqueue.store.database import Database
 from taskqueue.store.dead_letters import DeadLetterFilter
 from taskqueue.store.schema import signing_secrets
@@ -160,6 +161,29 @@ def test_a_secret_from_the_settings_signs_in_place_of_a_stored_one(
     ended(database, task)
     (hit,) = target.hits
     assert Webhook(secret).verify(hit.body, dict(hit.headers)) == {}
+
+
+@pytest.mark.parametrize("given", [None, "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+def test_each_project_signs_with_its_own_secret_whatever_the_settings_give_the_default_one(
+    database: Database, target: LocalTarget, start: Start, given: str | None
+) -> None:
+    with database.begin() as conn:
+        projects.create(conn, database, "acme")
+        (acme,) = secrets.current(conn, "acme")
+    with LocalTarget() as hook:
+        told = {"body": b"{}", "webhook_url": hook.url}
+        (ours, theirs) = (submit_to(database, target.url, project=name, **told) for name in (DEFAULT_PROJECT, "acme"))
+        start(signing_secret=given)
+        until(lambda: len(hook.hits) == 2)
+        hits = [*target.hits, *hook.hits]
+    (default,) = (given,) if given is not None else secrets_of(database)
+    signed_by: dict[str, list[str]] = {acme: [], default: []}
+    for hit in hits:
+        for secret, ids in signed_by.items():
+            with suppress(WebhookVerificationError):
+                Webhook(secret).verify(hit.body, dict(hit.headers))
+                ids.append(str(json.loads(hit.body).get("data", {}).get("id") or hit.header("taskqueue-task-id")))
+    assert signed_by == {acme: [str(theirs.id)] * 2, default: [str(ours.id)] * 2}
 
 
 def test_nothing_is_sent_to_a_forbidden_address(database: Database, target: LocalTarget, start: Start) -> None:

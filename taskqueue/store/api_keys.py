@@ -82,9 +82,8 @@ def rotate(
     )
     ends = min(old.expires_at or now + overlap, now + overlap)
     row = {"of_project": project, "of_id": id_, "ends": ends, "new_id": new.key.id}
-    if not conn.execute(
-        _REPLACE, row
-    ).rowcount:  # somebody else was faster; what was inserted goes with the transaction
+    replaced = conn.execute(_REPLACE, row).rowcount
+    if not replaced:  # somebody else was faster; what was inserted goes with the transaction
         raise Conflict("the key was revoked or rotated at this moment; look at it again")
     return new
 

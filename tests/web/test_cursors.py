@@ -17,6 +17,8 @@ LISTS = (
     "/v1/flow-keys",
     "/v1/breakers",
     "/v1/queues/mail/blocks",
+    "/v1/api-keys",
+    "/v1/projects",
 )
 PLACES = (
     b"",

@@ -60,34 +60,43 @@ def end_with_parent() -> None:
     """Called in a child that reads nothing: leave when standard input closes."""
 
     def watch() -> None:
-        sys.stdin.read()
+        while os.read(
+            0, 4096
+        ):  # not sys.stdin: a fork of this process could never close it, as this thread has its lock
+            pass
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 class Meter:
-    """Processor seconds that a child and its own children spend inside ``with``; ``None`` where no system tells."""
+    """Processor seconds that a process and its children spend inside ``with``; ``None`` where no system tells."""
 
     seconds: float | None = None
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[str] | int) -> None:
+        self._pid = process if isinstance(process, int) else process.pid
 
     def __enter__(self) -> Meter:
-        self._before = _spent(self._process)
+        self._before = _spent(self._pid)
         return self
 
     def __exit__(self, *_: object) -> None:
-        after = _spent(self._process)
+        after = _spent(self._pid)
         if after is not None and self._before is not None:
             self.seconds = after - self._before
 
 
-def _spent(process: subprocess.Popen[str]) -> float | None:
+def parent_of(pid: int) -> int | None:
+    """The process that started ``pid``; ``None`` where no system tells, as when ``pid`` is on another machine."""
+    stat = _stat(Path(f"/proc/{pid}/stat"))
+    return stat[1] if stat else None
+
+
+def _spent(pid: int) -> float | None:
     stats = [_stat(path) for path in Path("/proc").glob("[0-9]*/stat")]
     parents = {pid: (parent, seconds) for pid, parent, seconds in filter(None, stats)}
-    family = {process.pid}
+    family = {pid}
     for pid in sorted(parents):  # parents come before their children, until the numbers wrap
         if parents[pid][0] in family:
             family.add(pid)
@@ -100,4 +109,5 @@ def _stat(path: Path) -> tuple[int, int, float] | None:
     except OSError:  # it has ended meanwhile
         return None
     fields = text.rpartition(")")[2].split()
-    return int(path.parent.name), int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS
+    # Its own time and, in the last two, that of children that have ended: connections come and go.
+    return int(path.parent.name), int(fields[1]), sum(map(int, fields[11:15])) / _TICKS

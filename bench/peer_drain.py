@@ -14,7 +14,7 @@ from bench.children import Meter, child, parent_of, told
 from bench.sink import Arrivals, take_arrivals
 from tests.support.databases import PostgresServer
 
-_START_SECONDS = 30.0
+_START_SECONDS = 20.0
 _LOOK = 0.005  # seconds between two looks, the same for each
 
 
@@ -74,7 +74,10 @@ def _wait_until_recorded(conn: psycopg.Connection, recorded: str, count: int, pa
     until = time.monotonic() + patience
     found = 0
     while time.monotonic() < until:
-        ((found,),) = conn.execute(recorded.encode()).fetchall()
+        try:
+            ((found,),) = conn.execute(recorded.encode()).fetchall()
+        except psycopg.Error as error:
+            raise Failed(f"its records cannot be read: {error}") from error
         if found == count:
             return
         time.sleep(_LOOK)

@@ -23,6 +23,7 @@ from tests.support.databases import PostgresServer
 
 AT_ONCE, SLOW = 0.0, 0.05  # how long the target takes to answer, in seconds
 IN_FLIGHT = {AT_ONCE: 100, SLOW: 400}
+_COUNT = 8000  # of our own drains
 _FILL_SECONDS, _DRAIN_SECONDS = 40.0, 40.0  # a side that takes longer has failed
 _LIMIT = "aiohttp, no queue"
 _Measure = Callable[[], Drained]
@@ -138,7 +139,7 @@ def _ours(server: PostgresServer, sizes: Sizes, answers_after: float) -> Drained
     ours = Contender(
         fill=_fill_ours, work=_work_ours, recorded="select count(*) from endings where state = 'succeeded'"
     )
-    return _drain(ours, server, sizes, 8000, IN_FLIGHT, answers_after)
+    return _drain(ours, server, sizes, _COUNT, IN_FLIGHT, answers_after)
 
 
 def _theirs(peer: Peer, server: PostgresServer, sizes: Sizes, answers_after: float) -> Drained:

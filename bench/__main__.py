@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from bench import api, backlog, claim, deliver, drain, fair, service, settle, submit
+from bench import api, backlog, claim, deliver, drain, fair, peer_report, peers, service, settle, submit
 from bench.databases import NAMES, Place, place
 from bench.report import Plan, Row, heading, legend, line, machine
 from bench.sizes import DEFAULT, FULL, TINY, Sizes
@@ -30,11 +30,15 @@ PARTS = ("deliver", *OF_A_DATABASE)
 @click.command()
 @click.option("--only", help=f"Parts to measure, with commas between them: {', '.join(PARTS)}.")
 @click.option("--database", "names", type=click.Choice(NAMES), multiple=True, default=NAMES, help="One database alone.")
+@click.option("--peers", "with_peers", is_flag=True, help="Other queues beside ours on PostgreSQL, and nothing else.")
 @click.option("--full", is_flag=True, help="More rounds, and a million waiting tasks with the plan of the claim.")
 @click.option("--tiny", is_flag=True, help="Only show that it runs; the figures mean nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; the rows go to standard error meanwhile.")
-def main(only: str | None, names: tuple[str, ...], full: bool, tiny: bool, as_json: bool) -> None:
+def main(only: str | None, names: tuple[str, ...], with_peers: bool, full: bool, tiny: bool, as_json: bool) -> None:
     """What each part costs, as a ratio to the bare part it is built on, measured in turn in this one run."""
+    if with_peers:
+        _show_peers(TINY if tiny else FULL if full else DEFAULT, as_json)
+        return
     chosen = only.split(",") if only else list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         raise click.BadParameter(f"no part is called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
@@ -54,6 +58,17 @@ def main(only: str | None, names: tuple[str, ...], full: bool, tiny: bool, as_js
     if as_json:
         found = {"rows": [row.as_json() for row in rows], "plans": [asdict(plan) for plan in plans]}
         json.dump({"machine": machine(), **found}, sys.stdout, indent=1)
+
+
+def _show_peers(sizes: Sizes, as_json: bool) -> None:
+    click.echo(peer_report.heading(), err=as_json)
+    rows = []
+    for row in peers.measure(sizes):
+        rows.append(row.as_json())
+        click.echo(peer_report.line(row), err=as_json)
+    click.echo(f"\n{peer_report.legend()}", err=as_json)
+    if as_json:
+        json.dump({"machine": machine(), "peers": rows}, sys.stdout, indent=1)
 
 
 def _measured(chosen: list[str], names: tuple[str, ...], sizes: Sizes) -> Iterator[Row | Plan]:

@@ -61,7 +61,8 @@ def end_with_parent() -> None:
     """Called in a child that reads nothing: leave when standard input closes."""
 
     def watch() -> None:
-        sys.stdin.read()
+        while os.read(0, 4096):  # not sys.stdin, whose lock this thread would keep from every fork of this process
+            pass
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -92,6 +93,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def parent_of(pid: int) -> int | None:
+    """The process that started ``pid``; ``None`` where no system tells, as when ``pid`` is on another machine."""
+    stat = _stat(Path(f"/proc/{pid}/stat"))
+    return stat[1] if stat else None
+
+
 def _spent(pids: Iterable[int]) -> float | None:
     stats = [_stat(path) for path in Path("/proc").glob("[0-9]*/stat")]
     parents = {pid: (parent, seconds) for pid, parent, seconds in filter(None, stats)}
@@ -108,4 +115,5 @@ def _stat(path: Path) -> tuple[int, int, float] | None:
     except OSError:  # it has ended meanwhile
         return None
     fields = text.rpartition(")")[2].split()
-    return int(path.parent.name), int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS
+    # Its own time and, in the last two, that of children that have ended: connections come and go.
+    return int(path.parent.name), int(fields[1]), sum(map(int, fields[11:15])) / _TICKS

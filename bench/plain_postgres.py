@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Table, TextClause, make_url
 
+from bench.children import parent_of
 from bench.plain import Columns, Ends, Inserts
 from bench.work import LEASE
 from taskqueue.store import claim_postgres
@@ -98,9 +98,8 @@ class PlainPostgres:
     def servers(self) -> list[int]:
         (pid,) = self._conn.execute("select pg_backend_pid()").fetchone() or (0,)
         self._conn.commit()
-        stat = Path(f"/proc/{pid}/stat")
-        told = stat.read_text() if stat.exists() else ""
-        return [int(told.rpartition(")")[2].split()[1])] if "(postgres)" in told else []
+        server = parent_of(pid)
+        return [server] if server else []
 
     def close(self) -> None:
         self._conn.close()

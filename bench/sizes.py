@@ -23,6 +23,8 @@ class Sizes:
     engine: int  # tasks that are claimed and settled, by all claimers together
     dead: int  # due tasks of each dead host
     waiting: int  # due tasks of each key that is busy
+    peer_share: float  # of the deliveries that a drain beside the peers has
+    peer_seconds: float  # for all peers together; 0: one round each, and one kind of target
     plans: bool = False
 
 
@@ -40,6 +42,8 @@ DEFAULT = Sizes(
     engine=6_000,
     dead=10_000,
     waiting=100,
+    peer_share=1.0,
+    peer_seconds=400.0,
 )
 TINY = Sizes(
     rounds=1,
@@ -55,7 +59,17 @@ TINY = Sizes(
     engine=400,
     dead=20,
     waiting=2,
+    peer_share=0.01,
+    peer_seconds=0.0,
 )
 FULL = replace(
-    DEFAULT, rounds=10, patience=60.0, backlog=1_000_000, engine=40_000, dead=100_000, waiting=300, plans=True
+    DEFAULT,
+    rounds=10,
+    patience=60.0,
+    backlog=1_000_000,
+    engine=40_000,
+    dead=100_000,
+    waiting=300,
+    peer_seconds=1500.0,
+    plans=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from taskqueue.telemetry import Event
 from taskqueue.worker.outage import Outage
 from taskqueue.worker.worker import Worker
 
+_THRESHOLDS = (50_000, 10, 10)  # containers that are new, then collections before older ones are looked at
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -32,6 +34,7 @@ def run(settings: Settings) -> int:
     database = Database.open(settings.database_url)
     try:
         _wait_for(database, settings)
+        _collect_rarely()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(settings, database))
     finally:
@@ -71,6 +74,14 @@ def _wait_for(database: Database, settings: Settings) -> None:
         else:
             outage.over()
             return
+
+
+def _collect_rarely() -> None:
+    """What is loaded by now stays, and an attempt leaves next to no cycles: to look for them all the time took a tenth of a
+    busy worker's processor time, or more."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
 
 
 def _raise_file_limit() -> None:

@@ -6,13 +6,15 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
+from uuid_utils.compat import uuid7
 
 from taskqueue.core.api_key import ApiKey, ApiKeyId, NewApiKey, Scope, Standing, key_text
 from taskqueue.core.errors import Conflict, InvalidTask
 from taskqueue.store import api_keys
 from taskqueue.store.database import Database
 from taskqueue.store.schema import api_keys as table
+from tests.store.overhear import overheard, plan_of
 from tests.store.threads import at_once, results
 from tests.support.clock import Clock
 
@@ -22,7 +24,13 @@ BOTH = frozenset({Scope.SUBMIT, Scope.READ})
 
 def create(database: Database, project: str = "default", *, lifetime: timedelta | None = None) -> NewApiKey:
     with database.begin() as conn:
-        return api_keys.create(conn, database, project, name="ci", scopes=BOTH, lifetime=lifetime)
+        return create_in(conn, database, project, lifetime=lifetime)
+
+
+def create_in(
+    conn: Connection, database: Database, project: str = "default", *, lifetime: timedelta | None = None
+) -> NewApiKey:
+    return api_keys.create(conn, database, project, name="ci", scopes=BOTH, lifetime=lifetime)
 
 
 def find(database: Database, key: NewApiKey) -> ApiKey:
@@ -89,6 +97,18 @@ def test_two_keys_that_begin_alike_are_both_found(database: Database) -> None:
         assert found is not None
         assert found.id == one.key.id
         assert api_keys.find(conn, two.text) is None, "it is looked for under its own letters"
+
+
+def test_a_key_is_found_among_many_by_an_index(database: Database) -> None:
+    with database.begin() as conn:
+        row = dict(conn.execute(select(table).where(table.c.id == create_in(conn, database).key.id)).mappings().one())
+        conn.execute(table.insert(), [row | {"id": uuid7(), "shown": f"tq_{number:08}"} for number in range(3000)])
+        conn.exec_driver_sql("analyze")
+    made = create(database)
+    with overheard() as said:
+        find(database, made)
+    (look_up,) = (each for each in said if "api_keys" in each.words)
+    assert "ix_api_keys_shown" in plan_of(database, look_up)
 
 
 def test_a_revoked_key_is_found_as_such_and_stays_revoked(database: Database, clock: Clock) -> None:

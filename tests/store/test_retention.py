@@ -32,13 +32,14 @@ def prune(database: Database, *, limit: int = 100) -> int:
 
 
 def rows(database: Database) -> dict[str, int]:
-    """The tables that are not empty, and how many rows they hold; strands hold nothing and are forgotten elsewhere."""
+    """The tables that are not empty, and how many rows they hold; strands hold nothing and are forgotten elsewhere, and
+    a project is never forgotten."""
     with database.read() as conn:
         counts = {
             table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
             for table in metadata.sorted_tables
         }
-    return {name: count for name, count in counts.items() if count and name not in ("strands", "wakes")}
+    return {name: count for name, count in counts.items() if count and name not in ("strands", "wakes", "projects")}
 
 
 def known(database: Database) -> set[object]:

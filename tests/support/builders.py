@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskqueue.core.answer import read_answer
-from taskqueue.core.errors import KeyReused
+from taskqueue.core.errors import KeyReused, StoreUnavailable
 from taskqueue.core.lifecycle import decide
 from taskqueue.core.outcome import Outcome, Response, Timings
 from taskqueue.core.task import NewTask, Task, TaskId, TaskSpec
@@ -50,8 +50,14 @@ def submit_one(database: Database, **over: Any) -> Task:
 def claim_all(
     database: Database, *, limit: int = 100, worker: str = "worker-1", lease: timedelta = LEASE
 ) -> list[Task]:
-    """Lease what is due, up to ``limit``."""
-    return leases.claim(database, worker=worker, limit=limit, lease=lease).tasks
+    """Lease what is due, up to ``limit``.
+
+    The server ends a claim that stands still for a second, as it may on a busy machine. Workers then claim again.
+    """
+    try:
+        return leases.claim(database, worker=worker, limit=limit, lease=lease).tasks
+    except StoreUnavailable:
+        return leases.claim(database, worker=worker, limit=limit, lease=lease).tasks
 
 
 def claim_one(database: Database, *, worker: str = "worker-1", lease: timedelta = LEASE) -> Task:

@@ -59,9 +59,10 @@ class Slots:
     @property
     def share(self) -> Share:
         """What one flow key may hold of the slots: nearly all, but never the last few, so that no host that hangs keeps
-        this worker from every other."""
+        this worker from every other. And nothing ahead of them: while others are quick, what is held ready for a host
+        that is slow would be given back and claimed again without end."""
         with self._lock:
-            return Share(self._most_of_one + self._ahead, dict(self._open_by_flow))
+            return Share(self._most_of_one, dict(self._open_by_flow))
 
     @property
     def _ahead(self) -> int:
